@@ -8,6 +8,7 @@ StageName = Literal[
     "audio_shards",
     "mel_features",
     "cmvn_stats",
+    "teacher_scores",
     "trained_model",
     "mined_negatives",
     "tuned_model",
@@ -31,6 +32,7 @@ CHAMPION: Literal["champion"] = "champion"
 MANIFEST: StageName = "raw_manifest"
 SHARDS: StageName = "audio_shards"
 FEATURES: StageName = "mel_features"
+TEACHER_SCORES: StageName = "teacher_scores"
 MODEL: StageName = "onnx_model"
 JUDGE: StageName = "judge_model"
 OPENWAKEWORD: StageName = "openwakeword_model"

@@ -16,6 +16,7 @@ AT_HOME = {
         "wakeword_core.judge.",
         "wakeword_core.mining.",
         "wakeword_core.models",
+        "wakeword_core.teaching.",
         "wakeword_core.training.",
     ),
     "onnx": ("wakeword_core.export.", "wakeword_core.judge."),

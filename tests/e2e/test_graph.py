@@ -228,6 +228,27 @@ def test_a_judge_is_made_put_beside_the_model_and_used(built, tmp_path: Path) ->
     assert not np.allclose(scores["together"]["score"], scores["alone"]["score"])
 
 
+def test_a_model_is_taught_by_another_and_goes_on_from_it(built) -> None:
+    """Both are named by the key that `wakeword models` prints; the card names them, too."""
+    (model,) = json.loads(built.wakeword("models", "--json"))["models"]
+    key = model["key"]
+    settings = ("--set", f'training.teacher.models=["{key}"]', "--set", f'training.start_from="{key}"')
+    settings += ("--set", "training.schedule.epochs=1", "--set", "registry.promote=manual")
+    result = built.run(*settings)
+    assert set(result["built"]) == {"teacher_scores", *LATE}
+    card = (Path(result["model"]).parent / "model_card.md").read_text()
+    calibrated = json.loads((Path(model["path"]) / "model_card.json").read_text())["lineage"]
+    behind = next(one["key"] for one in calibrated if one["name"] == "calibrated_model")
+    assert f"it was taught by calibrated_model `{behind}`" in card
+    assert f"its training went on from calibrated_model `{behind}`" in card
+    assert built.run(*settings)["built"] == []
+    rates = ("--steps", "20", "--low", "1e-4", "--high", "1e-1", "--json")
+    found = json.loads(built.wakeword("lr-find", *settings, *rates).splitlines()[-1])
+    assert found["suggestion"] == pytest.approx(found["lowest"])  # a fifth of it, which is a fifth of what is set
+    wrong = ("--set", f'training.start_from="{key}"', "--set", "training.model.channels=20")
+    assert "channels=16" in built.wakeword("run", "--config", "wakeword.yaml", *wrong, expect=2)
+
+
 def test_a_recording_with_another_name_changes_nothing_but_the_manifest(built) -> None:
     elsewhere = built.folder / "recordings" / "moved"
     elsewhere.mkdir()

@@ -59,6 +59,7 @@ from wakeword_core.config.training import (
     LossConfig,
     ScheduleConfig,
     SpecAugmentConfig,
+    TeacherConfig,
     TrainAugmentConfig,
     TrainingConfig,
     ValMetric,

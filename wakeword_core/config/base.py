@@ -1,5 +1,6 @@
 """The base of every group of settings, and the names of splits, roles and ways of speaking."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ MannerName = Literal[
 ]
 LANGUAGE_TAG = r"^[a-z]{2,3}(-[a-z0-9]+)*$"
 """What the tags of languages are like: en, en-gb."""
+_KEY = re.compile(r"[0-9a-f]{6,64}")
 LONGEST_PHRASE = 60
 """Characters of a wake word or phrase."""
 NEGATIVE_LABEL = "_negative"
@@ -60,6 +62,11 @@ class Settings(BaseModel):
                 group = group[part]
             group[leaf] = value
         return self.model_validate(tree)
+
+
+def is_key(name: str) -> bool:
+    """Return whether the name of a model is a key of the home, or the beginning of one, and no path."""
+    return _KEY.fullmatch(name) is not None
 
 
 def lookup(values: Any, name: str, absent: Any = None) -> Any:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from wakeword_core.config import Config
-from wakeword_core.config.base import lookup
+from wakeword_core.config.base import is_key, lookup
 from wakeword_core.config.data_roots import check_in_data_roots
 from wakeword_core.config.explaining import explain, renamed_in, value_text
 from wakeword_core.errors import ConfigError
@@ -71,11 +71,15 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     folder = path.resolve().parent if path else Path.cwd()
     _resolve_sources(tree, folder)
     _resolve_piper_voices(tree, folder)
+    tree = _with_resolved_models(tree, folder)
     config = _validated(tree, defaults, where)
     for name, named in _paths(config.model_dump(), ""):
         check_in_data_roots(named, f"{where}{name}:")
     if config.serving.cascade.judge is not None:
         check_in_data_roots(Path(config.serving.cascade.judge), f"{where}serving.cascade.judge:")
+    for model in (*config.training.teacher.models, *filter(None, [config.training.start_from])):
+        if not is_key(model):
+            check_in_data_roots(Path(model), f"{where}training:")
     return config
 
 
@@ -325,6 +329,24 @@ def _resolve_piper_voices(tree: dict[str, Any], folder: Path) -> None:
             for index, voice in enumerate(voices)
         ]
         tree["synthesis"] = {**tree["synthesis"], "piper_voices": found}
+
+
+def _with_resolved_models(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Do the same with the models that training learns from or starts from; a key stays as it is."""
+    training = tree.get("training")
+    if not isinstance(training, dict):
+        return dict(tree)
+
+    def resolved(model: Any, field: str) -> Any:
+        return _expanded(model, field, folder) if isinstance(model, str) and not is_key(model) else model
+
+    found, teacher = dict(training), training.get("teacher")
+    if "start_from" in training:
+        found["start_from"] = resolved(training["start_from"], "training.start_from")
+    if isinstance(teacher, dict) and isinstance(teacher.get("models"), list):
+        models = [resolved(model, f"training.teacher.models.{index}") for index, model in enumerate(teacher["models"])]
+        found["teacher"] = {**teacher, "models": models}
+    return {**tree, "training": found}
 
 
 def _expanded(path: str, field: str, folder: Path) -> str:

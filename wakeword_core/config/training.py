@@ -1,16 +1,17 @@
 """Settings of training: the model, its loss, optimizer, schedule and batches."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakeword_core.config.base import Settings
+from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Settings
 from wakeword_core.config.models import ModelConfig, TcnConfig
 
 ValMetric = Literal["pauc", "loss", "f1", "frr"]
 
 _LARGEST_WEIGHT = 1e6
 """Of a class. A larger one is a slip of the pen, and float32 could not add the weights of the others to it."""
+_MOST_LAYERS = 1_000
 
 
 class SpecAugmentConfig(Settings):
@@ -272,6 +273,45 @@ class PrecisionConfig(Settings):
     channels_last: bool = Field(True, description="Use that memory format for 2-D models on CUDA, except with Muon.")
 
 
+ModelName = Annotated[str, Field(min_length=1, max_length=1_000)]
+"""A model by its key in the home, or the path of its file or folder."""
+
+
+class TeacherConfig(Settings):
+    """Finished models whose scores a model learns besides its labels (distillation: Hinton et al. 2015)."""
+
+    # the bytes of the models decide, wherever they lie: they are inputs of the stage
+    models: Annotated[tuple[ModelName, ...], DECIDES_NOTHING] = Field(
+        (),
+        max_length=8,
+        description="Teachers: keys of this home, folders or .onnx files of models, also a judge.onnx; none: no "
+        "teacher.",
+    )
+    weights: tuple[Annotated[float, Field(gt=0, le=1_000)], ...] = Field(
+        (), description="How much each teacher counts, in the order of models; empty: all alike."
+    )
+    share: float = Field(
+        0.5, ge=0, le=1, description="Share of the loss that the teachers have; the labels have the rest."
+    )
+    temperature: float = Field(
+        2.0, ge=0.5, le=20, description="What log-odds of teacher and student are divided by where they are compared."
+    )
+    step_frames: Annotated[int, DECIDES_NOTHING] = Field(
+        3, ge=1, le=64, description="Frames from one score of a teacher to the next; a model's own stride is best."
+    )
+
+    @model_validator(mode="after")
+    def _a_weight_each(self) -> Self:
+        if self.weights and len(self.weights) != len(self.models):
+            raise ValueError(
+                f"weights has {len(self.weights)} numbers for {len(self.models)} models; give one for each, or none"
+            )
+        return self
+
+
+_IF_STARTED = DecidesIf(lambda training: training.start_from is not None)
+
+
 class TrainingConfig(Settings):
     """How one model is trained."""
 
@@ -285,6 +325,41 @@ class TrainingConfig(Settings):
     ema: EmaConfig = EmaConfig()
     validation: ValidationConfig = ValidationConfig()
     precision: PrecisionConfig = PrecisionConfig()
+    teacher: Annotated[TeacherConfig, DecidesIf(lambda training: bool(training.teacher.models))] = TeacherConfig()
+    start_from: Annotated[ModelName | None, DECIDES_NOTHING] = Field(
+        None, description="Model to train further: a key of this home, or its folder; null: begin with random weights."
+    )
+    freeze: Annotated[int | tuple[str, ...], _IF_STARTED] = Field(
+        0,
+        description="Layers of start_from that stay as they are: how many from the first on, or their names, such as "
+        "[stem, blocks.0].",
+    )
+    start_rate: Annotated[float, _IF_STARTED] = Field(
+        0.2, gt=0, le=1, description="Share of schedule.learning_rate that a training from start_from has as its peak."
+    )
+
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _a_number_or_names(cls, value: Any) -> Any:
+        counted = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_LAYERS
+        if counted or (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)):
+            return value
+        raise ValueError(f"must be a number of layers, 0 to {_MOST_LAYERS:,}, or a list of their names")
+
+    @model_validator(mode="after")
+    def _starts_somewhere(self) -> Self:
+        if self.freeze and self.start_from is None:
+            raise ValueError("freeze keeps layers of start_from: name a model there, or set freeze to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_know_rows_as_stored(self) -> Self:
+        if self.teacher.models and self.augment.shift_frames > 0:
+            raise ValueError(
+                "augment.shift_frames moves rows away from what their teacher said: set it to 0, or teacher.models "
+                "to []"
+            )
+        return self
 
     @model_validator(mode="after")
     def _metric_learning_fits(self) -> Self:

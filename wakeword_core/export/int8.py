@@ -27,10 +27,10 @@ from wakeword_core.export.pack import pack_weights
 from wakeword_core.export.streaming import streaming_figures
 from wakeword_core.features.gathering import in_memory
 from wakeword_core.features.store import open_windows
+from wakeword_core.models.layers import windows_ending
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.detector import Handicaps, wake_scores
 from wakeword_core.runtime.exported import INT8_FILE
-from wakeword_core.training.objective import windows_ending
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,15 @@ from wakeword_core.evaluation.measure.wording import (
 )
 from wakeword_core.export.formats import COLUMNS, Format, cells, formats
 from wakeword_core.files import as_type
-from wakeword_core.lineage.recordings import NOT_STATED, commercial_use, count, count_by_source, mix_of, wants_credit
+from wakeword_core.lineage.recordings import (
+    LEARNT_FROM,
+    NOT_STATED,
+    commercial_use,
+    count,
+    count_by_source,
+    mix_of,
+    wants_credit,
+)
 from wakeword_core.runtime.exported import JUDGE_FILE
 from wakeword_core.stage_names import MANIFEST
 from wakeword_core.store.artifacts import Artifact
@@ -35,8 +43,8 @@ _PHRASE_FIGURES = ("longest_seconds", "recordings", "accepted", "share", "interv
 _POINT_FIGURES = ("threshold", "frr", "frr_interval", "fah", "fah_interval")
 _CLIP_FIGURES = ("eer", "roc_auc", "f1")
 _LEVEL_QUANTILES = (0.05, 0.5, 0.95)
-_LEARNT_FROM = ("train", "val")
-"""Splits that shape the model: its weights, and its calibration and thresholds."""
+_MOST_BEHIND = 199
+"""Artifacts behind a model that its card lists, the nearest first: as many as a reader of cards takes."""
 
 
 def describe_model(
@@ -55,8 +63,9 @@ def describe_model(
     end, detector, thresholds), and `metrics` the report's metrics.json. `judged` is the model with its judge, and
     `openwakeword` the files in openWakeWord's format, if any.
     """
-    behind = graph.upstream(node)
-    artifacts = {source.stage: source.artifact for source in reversed(behind) if source.artifact}
+    behind, own = graph.upstream(node)[:_MOST_BEHIND], graph.own_upstream(node)
+    artifacts = {source.stage: source.artifact for source in reversed(own) if source.artifact}
+    given = _given(graph, node)
     onnx, manifest, calibration = artifacts["onnx_model"], artifacts[MANIFEST], metrics["calibration"]
     return {
         "format": _FORMAT,
@@ -86,14 +95,24 @@ def describe_model(
         **({"openwakeword": openwakeword.figures} if openwakeword else {}),
         **({"tflite": metrics["tflite"]} if "tflite" in metrics else {}),
         "limits": [claim(metrics["stream"]), evidence(metrics), *reservations(metrics)],
+        **({"given": given} if given else {}),
         "settings": {
-            source.name: source.artifact.config
-            for source in behind
-            if source.artifact and source.split in (None, "train")
+            source.name: source.artifact.config for source in own if source.artifact and source.split in (None, "train")
         },
         "versions": {**onnx.versions, "device": artifacts["trained_model"].device},
         "lineage": [member.to_json() for member in (node, *behind)],
     }
+
+
+def _given(graph: Graph, node: Node) -> list[dict[str, Any]]:
+    """List the finished models that the configuration named: teachers, and what the training went on from."""
+    found = []
+    for name, edge in sorted(graph.given_models(node).items()):
+        models = graph.known([(edge.stage, edge.key)])
+        behind = [member.artifact for member in (*models, *graph.own_upstream(*models)) if member.artifact]
+        phrase = next((artifact.config["phrase"] for artifact in behind if "phrase" in artifact.config), None)
+        found.append({"part": edge.part, "name": name, "stage": edge.stage, "key": edge.key, "phrase": phrase})
+    return found
 
 
 def card_markdown(card: Mapping[str, Any]) -> str:
@@ -109,7 +128,7 @@ def card_markdown(card: Mapping[str, Any]) -> str:
 
 
 def _data(rows: "pd.DataFrame", manifest: Artifact) -> dict[str, Any]:
-    learnt = rows[rows["split"].isin(_LEARNT_FROM)]
+    learnt = rows[rows["split"].isin(LEARNT_FROM)]
     licences = set(learnt["licence"].where(learnt["licence"] != "", NOT_STATED))
     sources = [
         {**{name: value for name, value in asdict(source).items() if name != "counts"}, **asdict(source.counts)}

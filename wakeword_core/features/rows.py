@@ -269,7 +269,7 @@ def sound_batches(
     what: str,
     keys: npt.NDArray[np.uint64] | None = None,
 ) -> Iterator[SoundBatch]:
-    """Yield the rows of a split, or those with some `keys`, in batches of at most `size`, a few recordings at a time."""
+    """Yield the rows of a split, or those with some `keys`, at most `size` of a few recordings at a time."""
     config, done, total, first = computer.config, 0, len(read_index(shards)), 0
     rate = config.data.audio.sample_rate
     for recordings in iter_batches(shards, _SECONDS_AT_ONCE):

@@ -7,7 +7,7 @@ inputs or other limits.
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,21 @@ from typing import Any
 from wakeword_core.config import Config, SourceConfig, Split
 from wakeword_core.config.data_roots import check_in_data_roots
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
-from wakeword_core.files import as_type, read_json, write_json
-from wakeword_core.graph.stage import Check, CheckRun, Input, Judgement, RecordingFolders, Stage, StageRun
+from wakeword_core.graph.stage import (
+    Check,
+    CheckRun,
+    Input,
+    Judgement,
+    RecordingFolders,
+    Stage,
+    StageRun,
+    add_judgements,
+    not_built,
+    read_judgements,
+)
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.manifest import FORGOTTEN_FACET
+from wakeword_core.lineage.given import GivenModel, find_given, inputs_of
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.copies import refresh_copies
 from wakeword_core.recordings.forgotten import FILE as FORGOTTEN_FILE
@@ -42,8 +53,6 @@ log = logging.getLogger(__name__)
 
 Place = tuple[str, Split | None]
 """A stage and, of a partitioned one, a split."""
-_MOST_VERDICTS = 100
-"""Of an artifact, the newest: limits, and whom it is compared with, may change back and forth."""
 _MOST_CHAMPIONS = 20
 """Of other builds, one after the other, while a model is compared."""
 
@@ -68,6 +77,8 @@ class Project:
         self.store = ArtifactStore(self.home / "store", self.remote)
         self._fingerprint: str | None = None
         self._complete: dict[Place, Artifact] = {}
+        self._given: dict[str, GivenModel] = {}
+        self._models_fit = False
 
     @property
     def cache(self) -> Path:
@@ -150,6 +161,20 @@ class Project:
         key = self.registry().opponent(present.key if present else "")
         return self.store.find(MODEL, key) if key else None
 
+    def given_models(self, stage: Stage) -> dict[str, GivenModel]:
+        """Return the finished models that the configuration names for a stage, by the part that they play."""
+        named = stage.models(self.config)
+        for name in set(named.values()) - self._given.keys():
+            self._given[name] = find_given(name, self.store)
+        return {part: self._given[name] for part, name in named.items()}
+
+    def require_fitting_models(self) -> None:
+        """Raise what speaks against any of the finished models that the configuration names; looked at once."""
+        for stage in () if self._models_fit else self.stages.values():
+            if models := self.given_models(stage):
+                stage.fit(self.config, models)
+        self._models_fit = True
+
     def _show(self, what: str, done: int, total: int) -> None:
         self.progress(what, done, total)  # which may be set later
 
@@ -193,7 +218,7 @@ class Project:
         """Return the artifact as `find` does; an error that says what to run when there is none."""
         artifact = self.find(stage, split)
         if artifact is None:
-            raise _not_built(artifact_name(stage, split))
+            raise not_built(artifact_name(stage, split))
         return artifact
 
     def build(self, stage: str, split: Split | None = None) -> tuple[Artifact, bool]:
@@ -231,6 +256,7 @@ class Project:
         stage = self.stages[name]
         if stage.partitioned != (split is not None):
             raise ArtifactError(f"{name} {'needs a' if stage.partitioned else 'has no'} split")
+        self.require_fitting_models()
         listings = [self.listing()] if name == MANIFEST else []
         deciding = self._deciding_contents(stage, split)
         inputs = self._artifacts(stage.inputs, split)
@@ -247,7 +273,7 @@ class Project:
             )  # fmt: skip
             run = StageRun(
                 self.config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.cache,
-                self.progress, self.on_epoch,
+                self.given_models(stage), self.progress, self.on_epoch,
             )  # fmt: skip
             stage.make(run)
             build.figures, build.facets = run.figures, run.facets
@@ -300,7 +326,7 @@ class Project:
     def verdicts(self, stage: str, split: Split | None = None) -> list[Judgement]:
         """Return what each check of a stage's artifact found; only checks without a record that fits are made."""
         artifact = self.require(stage, split)
-        record = _read_record(artifact)
+        record = read_judgements(artifact)
         judgements: dict[str, Judgement] = {}
         for check, run, key in self._checks(artifact, split):
             try:
@@ -311,7 +337,7 @@ class Project:
         if judgements.keys() - record.keys():
             if any(judgement.stops for judgement in judgements.values()):
                 self._require_undamaged(artifact, split)
-            _add_to_record(artifact, judgements)
+            add_judgements(artifact, judgements)
         return list(judgements.values())
 
     def _require_undamaged(self, artifact: Artifact, split: Split | None) -> None:
@@ -329,7 +355,7 @@ class Project:
         artifact = self.find(stage, split)
         if artifact is None:
             return None
-        record = _read_record(artifact)
+        record = read_judgements(artifact)
         try:
             checks = self._checks(artifact, split)
         except ArtifactError:  # what it is to be compared with is not built
@@ -353,7 +379,7 @@ class Project:
             (other, judgement)
             for other in self.store.cards(artifact.stage)
             if other.key != artifact.key and other.code_version == artifact.code_version
-            for judgement in _read_record(other).values()
+            for judgement in read_judgements(other).values()
             if judgement.check == check and judgement.passed
         ]
 
@@ -402,30 +428,6 @@ class Project:
         for source in self.deciding_inputs(stage):
             content = self.content_of(source, split)
             if content is None:
-                raise _not_built(source.name(split))
+                raise not_built(source.name(split))
             contents[source.name(split)] = content
-        return contents
-
-
-def _read_record(artifact: Artifact) -> dict[str, Judgement]:
-    """Return what is recorded beside an artifact, by the key of the check; what cannot be read is made again."""
-    try:
-        entries = as_type(list[dict[str, Any]], read_json(artifact.path / CHECKS_FILE))
-        return {str(entry.pop("key")): as_type(Judgement, entry) for entry in entries}
-    except (OSError, ValueError, KeyError):
-        return {}
-
-
-def _add_to_record(artifact: Artifact, judgements: dict[str, Judgement]) -> None:
-    """Write what checks found beside what else is recorded by now, as the newest."""
-    path = artifact.path / CHECKS_FILE
-    older = {key: judgement for key, judgement in _read_record(artifact).items() if key not in judgements}
-    entries = [{"key": key, **asdict(judgement)} for key, judgement in (older | judgements).items()]
-    try:
-        write_json(path, entries[-_MOST_VERDICTS:])
-    except OSError as error:
-        raise ArtifactError(f"cannot write {path}: {error.strerror}; free some space, then run again") from error
-
-
-def _not_built(name: str) -> ArtifactError:
-    return ArtifactError(f"{name} is not built for the present recordings and settings; `wakeword run` builds it")
+        return contents | inputs_of(self.given_models(stage))

@@ -15,6 +15,7 @@ from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.files import digest
 from wakeword_core.graph.project import Place, Project
 from wakeword_core.graph.stage import Input, Stage
+from wakeword_core.lineage.given import find_given
 from wakeword_core.stage_names import MODEL, SHARDS, StageName
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.graph import NodeId
@@ -188,8 +189,9 @@ def search_name(project: Project, space: Sequence[Dimension]) -> str:
     config = with_settings(project.config, {dimension.name: dimension.ends[0] for dimension in space})
     stages = [(project.stages[stage], split) for stage, split in places_of(project)]
     basis = [(stage.name, split, stage.version, stage.deciding_settings(config, split)) for stage, split in stages]
+    given = [find_given(name, project.store).content for stage, _ in stages for name in stage.models(config).values()]
     asked = [search.objectives, {name: one.model_dump(mode="json") for name, one in search.space.items()}]
-    return f"{config.unique_name}-{digest([project.fingerprint(), asked, basis])[:_DIGITS]}"
+    return f"{config.unique_name}-{digest([project.fingerprint(), asked, basis, *given])[:_DIGITS]}"
 
 
 Keep = Callable[[NodeId], None]

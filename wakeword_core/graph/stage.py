@@ -5,7 +5,7 @@ Each of its checks gets the finished artifact and a `CheckRun`, and returns a `V
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -14,12 +14,14 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from wakeword_core.config import SPLITS, Config, Split
-from wakeword_core.files import content_hash, digest
+from wakeword_core.errors import ArtifactError
+from wakeword_core.files import as_type, content_hash, digest, read_json, write_json
+from wakeword_core.lineage.given import GivenModel
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache
 from wakeword_core.stage_names import StageName
-from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
+from wakeword_core.store.artifacts import CHECKS_FILE, Artifact, ArtifactStore, artifact_name
 from wakeword_core.store.parts import Parts
 from wakeword_core.workers import workers_for
 from wakeword_core.workers.base import Workers
@@ -28,6 +30,8 @@ Severity = Literal["error", "warning"]
 """An error is something wrong, a warning something to look at; only the error of a blocking check stops a build."""
 InputName = StageName | Literal["raw_audio", "champion"]
 _SHOWN_PROBLEMS = 5
+_MOST_VERDICTS = 100
+"""Of an artifact, the newest: limits, and whom it is compared with, may change back and forth."""
 
 
 def always(config: Config) -> bool:
@@ -38,6 +42,15 @@ def always(config: Config) -> bool:
 def no_files(config: Config) -> tuple[Path, ...]:
     """Return no files, whatever the configuration says."""
     return ()
+
+
+def no_models(config: Config) -> Mapping[str, str]:
+    """Return no models, whatever the configuration says."""
+    return {}
+
+
+def fit_always(config: Config, models: Mapping[str, GivenModel]) -> None:
+    """Have nothing to say against any models."""
 
 
 def never(config: Config) -> bool:
@@ -96,6 +109,8 @@ class StageRun:
     recordings: RecordingFolders
     cache: Path
     """The folder for what is fetched once and kept, such as models of speech engines."""
+    models: Mapping[str, GivenModel] = field(default_factory=dict)
+    """Finished models that the configuration names, by the part that they play."""
     progress: Progress = silent
     on_epoch: Callable[[Any], None] = lambda record: None
     figures: dict[str, Any] = field(default_factory=dict)
@@ -192,6 +207,31 @@ class Judgement:
         return self.failed and self.blocking
 
 
+def read_judgements(artifact: Artifact) -> dict[str, Judgement]:
+    """Return what is recorded beside an artifact, by the key of the check; what cannot be read is made again."""
+    try:
+        entries = as_type(list[dict[str, Any]], read_json(artifact.path / CHECKS_FILE))
+        return {str(entry.pop("key")): as_type(Judgement, entry) for entry in entries}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def add_judgements(artifact: Artifact, judgements: dict[str, Judgement]) -> None:
+    """Write what checks found beside what else is recorded by now, as the newest."""
+    path = artifact.path / CHECKS_FILE
+    older = {key: judgement for key, judgement in read_judgements(artifact).items() if key not in judgements}
+    entries = [{"key": key, **asdict(judgement)} for key, judgement in (older | judgements).items()]
+    try:
+        write_json(path, entries[-_MOST_VERDICTS:])
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path}: {error.strerror}; free some space, then run again") from error
+
+
+def not_built(name: str) -> ArtifactError:
+    """Return the error that something is not there yet, with what to do."""
+    return ArtifactError(f"{name} is not built for the present recordings and settings; `wakeword run` builds it")
+
+
 @dataclass(frozen=True)
 class Check:
     """A named condition on a stage's artifact. A check only looks: it changes nothing."""
@@ -260,6 +300,10 @@ class Stage:
     """Packages whose results its parts hold: with another version of one, no part is taken from before."""
     files: Callable[[Config], tuple[Path, ...]] = no_files
     """Files besides recordings that its result depends on, wherever they lie; no two of one name."""
+    models: Callable[[Config], Mapping[str, str]] = no_models
+    """Finished models that its result depends on, as settings name them, by the part that they play."""
+    fit: Callable[[Config, Mapping[str, GivenModel]], None] = fit_always
+    """Raises what speaks against those models; called before anything is built."""
     partitioned: bool = False
     """Whether there is an artifact for each split."""
     resumable: bool = False

@@ -8,6 +8,7 @@ from wakeword_core.config import Split
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Input, Stage
 from wakeword_core.lineage.changes import Cause, code_cause, recording_changes, setting_causes
+from wakeword_core.lineage.given import inputs_of
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.store.graph import Graph
@@ -66,7 +67,7 @@ def _newest_of_phrase(project: Project) -> Latest:
     newest: dict[tuple[str, str | None], Artifact] = {}
     for node_id, artifact in graph.artifacts.items():
         node = graph.nodes[node_id]
-        behind = {phrases[member.id] for member in (node, *graph.upstream(node)) if member.id in phrases}
+        behind = {phrases[member.id] for member in (node, *graph.own_upstream(node)) if member.id in phrases}
         if behind <= {project.config.phrase}:
             newest[node.stage, node.split] = artifact
     return lambda stage, split: newest.get((stage, split))
@@ -126,7 +127,13 @@ class Comparison:
     def _differences(self, stage: Stage, split: Split | None, last: Artifact) -> list[Cause]:
         sources = self._project.deciding_inputs(stage)
         causes = [cause for source in sources for cause in self._input_difference(source, split, last)]
-        gone = sorted(last.inputs.keys() - {source.name(split) for source in sources})
+        given = inputs_of(self._project.given_models(stage))
+        for name, now in given.items():
+            if name not in last.inputs:
+                causes.append(Cause("input", f"{name} is new", name))
+            elif last.inputs[name]["content"] != now["content"]:
+                causes.append(Cause("input", f"{name} changed", name, last.inputs[name]["key"], now["key"]))
+        gone = sorted(last.inputs.keys() - {source.name(split) for source in sources} - given.keys())
         causes += [Cause("input", f"{name} is no longer used", name) for name in gone]
         causes += setting_causes(last.config, stage.deciding_settings(self._project.config, split))
         return causes + code_cause(last.code_version, stage.version)

@@ -78,7 +78,7 @@ def _outdated(project: Project, artifact: Artifact, graph: Graph) -> tuple[State
         return ()
     node = graph.nodes[artifact.stage, artifact.key]
     behind: dict[str, Artifact] = {}
-    for source in (node, *graph.upstream(node)):
+    for source in (node, *graph.own_upstream(node)):
         if source.artifact:
             behind.setdefault(source.name, source.artifact)
     comparison = Comparison(project, lambda stage, split: behind.get(artifact_name(stage, split)), exact=True)

@@ -15,6 +15,7 @@ import pandas as pd
 from wakeword_core.config import SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import as_type, file_identity, hash_file, read_json, reading
+from wakeword_core.lineage.given import OUTSIDE
 from wakeword_core.recordings.manifest import MANIFEST_FILE, ROOTS, readable_manifests
 from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.stage_names import FEATURES, MANIFEST, RAW_AUDIO, SHARDS, SYNTHETIC_FACET
@@ -390,7 +391,10 @@ def _why(graph: Graph, node: Node, holds: Callable[[Artifact], str]) -> str:
         return holds(node.artifact)
     # another of the same content may stand in for it, but what made that one need not be what made this one
     gone = [edge for edge in node.inputs if (edge.stage, edge.key) not in graph.nodes and edge.stage not in _SOURCES]
-    return f"{gone[0].stage} {shown_key(gone[0].key)}, which it was made from, is gone: it may hold it" if gone else ""
+    if not gone:
+        return ""
+    lacking = "was never here" if gone[0].stage == OUTSIDE else "is gone"
+    return f"{gone[0].stage} {shown_key(gone[0].key)}, which it was made from, {lacking}: it may hold it"
 
 
 def _holds(artifact: Artifact, recording_ids: Collection[str]) -> str:

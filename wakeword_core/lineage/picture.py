@@ -15,6 +15,7 @@ _KEY_LENGTH = 8
 _GROUPS = {
     "raw_audio": 6, "synthetic_speech": 0, "raw_manifest": 0, "audio_shards": 0, "mel_features": 4, "cmvn_stats": 4,
     "trained_model": 2, "mined_negatives": 2, "tuned_model": 2, "calibrated_model": 2, "judge_model": 2,
+    "teacher_scores": 2,
 }  # fmt: skip
 _DELIVERED = 1
 """Colours, by place in the palette, of the groups of the graph; what is not named is delivered."""

@@ -20,6 +20,8 @@ COLUMNS = (
     "status", "split",
 )  # fmt: skip
 """Columns of the manifest that are read."""
+LEARNT_FROM = ("train", "val")
+"""Splits that shape a model: its weights, and its calibration and thresholds."""
 _SECONDS_AN_HOUR = 3_600
 _MIN_ID_LENGTH = 6
 

@@ -46,10 +46,10 @@ def find_subject(wanted: str, store: ArtifactStore) -> Subject:
     # synthetic speech lies in an artifact's folder, and is a recording all the same
     if path.is_file() and (listed := find_recordings(graph, store.root, hash_file(path))):
         return _recording(wanted, listed, graph)
-    if artifact := _artifact_around(path, graph):
+    if artifact := artifact_around(path, graph):
         return Subject(graph, artifact)
-    if named := _named(wanted, graph):
-        return Subject(graph, named)
+    if artifact := named(wanted, graph):
+        return Subject(graph, artifact)
     if listed := find_recordings(graph, store.root, wanted):
         return _recording(wanted, listed, graph)
     raise ArtifactError(
@@ -65,14 +65,15 @@ def _model(file: ModelFile, known: Graph) -> Subject:
     return Subject(graph, graph.nodes[owner], file)
 
 
-def _artifact_around(path: Path, graph: Graph) -> Node | None:
+def artifact_around(path: Path, graph: Graph) -> Node | None:
     """Find the artifact that `path` is the folder of, or a file in it."""
     whole = path.resolve()
     folder = next((folder for folder in (whole, *whole.parents) if (folder / CARD).is_file()), None)
     return graph.nodes.get((folder.parent.name, folder.name)) if folder and path.exists() else None
 
 
-def _named(wanted: str, graph: Graph) -> Node | None:
+def named(wanted: str, graph: Graph) -> Node | None:
+    """Find the artifact of a name (the newest one), of a key, or of the beginning of one; ArtifactError if several."""
     nodes = sorted(graph.nodes.values(), key=lambda node: node.created)
     if by_name := [node for node in nodes if node.name == wanted]:
         return by_name[-1]

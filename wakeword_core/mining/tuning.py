@@ -16,8 +16,10 @@ from wakeword_core.mining.miner import highest_scores
 from wakeword_core.models.scoring import CARD, WEIGHTS, load_model
 from wakeword_core.progress import Progress, silent
 from wakeword_core.store.parts import Parts
+from wakeword_core.teaching.scores import TeacherScores
 from wakeword_core.training.loop import train
 from wakeword_core.training.records import HISTORY, EpochRecord
+from wakeword_core.training.starting import starting_config
 from wakeword_core.training.validation import ValidationFigures, allowed_alarms, validate
 
 ATTEMPT = "tuning"
@@ -38,7 +40,7 @@ class Sources:
 
 def tuning_config(config: Config) -> Config:
     """Return the configuration with the epochs and the learning rate of the tuning in place of the training's."""
-    schedule, tuning = config.training.schedule, config.mining.tuning
+    schedule, tuning = starting_config(config).training.schedule, config.mining.tuning
     return config.changed(
         {
             "training.schedule.epochs": tuning.epochs,
@@ -57,10 +59,13 @@ def tune(
     parts: Parts,
     progress: Progress = silent,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
+    teacher: TeacherScores | None = None,
 ) -> dict[str, Any]:
     """Write the model that `mining.tuning.keep` asks for, and the tuning's history, to `out`; returns figures.
 
-    Mined clips join the training windows as hard negatives with augmented views of their own. A killed tuning that is
+    Mined clips join the training windows as hard negatives with augmented views of their own, of which a `teacher` of
+    the training windows says nothing: they count by their labels. Layers that the training did not move stay as they
+    are here, too, and so does what features are normalised by. A killed tuning that is
     called again goes on after its last finished epoch, as any training; see `ATTEMPT`.
     """
     val = open_windows(sources.val)
@@ -69,7 +74,8 @@ def tune(
     mined = _mined_windows(sources, config, device, out / _FEATURES, parts, progress)
     attempt = out / ATTEMPT
     windows = open_windows(sources.train).joined(mined)
-    summary = train(windows, val, cmvn, tuning_config(config), attempt, progress, on_epoch, start_from=base)
+    taught = None if teacher is None else teacher.padded(len(windows))
+    summary = train(windows, val, cmvn, tuning_config(config), attempt, progress, on_epoch, base, taught)
     after = ValidationFigures(
         **{field.name: getattr(summary, f"val_{field.name}") for field in fields(ValidationFigures)}
     )

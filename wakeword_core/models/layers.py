@@ -78,6 +78,15 @@ class WindowBackbone(nn.Module, ABC):
         return logits
 
 
+def windows_ending(x: Tensor, ends: Tensor, frames: int) -> Tensor:
+    """Cut out the `frames` frames of each row of x [batch, n_mels, any] that end with frame `ends` [batch].
+
+    What would lie before a row is 0, which is the mean of the training data where x is normalised.
+    """
+    places = (ends[:, None] - torch.arange(frames - 1, -1, -1, device=x.device))[:, None]
+    return x.gather(2, places.clamp_min(0).expand(-1, x.shape[1], -1)).masked_fill(places < 0, 0.0)
+
+
 def convolution(
     inputs: int,
     outputs: int,

@@ -15,12 +15,12 @@ from wakeword_core.errors import ArtifactError, DataError, WakewordError, reason
 from wakeword_core.files import as_type, read_json, replacing, write_json
 from wakeword_core.models import build_model
 from wakeword_core.models.calibrators import new_calibrator
+from wakeword_core.runtime.exported import WEIGHTS_CARD, WEIGHTS_FILE
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
 
-WEIGHTS = "model.safetensors"
-CARD = "model.json"
+WEIGHTS, CARD = WEIGHTS_FILE, WEIGHTS_CARD
 _CARD_NEEDS = ("labels", "frontend", "sample_rate")
 _SHAPE = ("n_mels", "frames", "classes")
 _Size = Annotated[int, Field(ge=1, le=10_000)]
@@ -52,6 +52,13 @@ class ScoringModel(nn.Module):
             raise DataError("CMVN must be finite with positive deviations; compute it again from good features")
         self.mean.copy_(mean)
         self.std.copy_(std)
+
+    @property
+    def cmvn(self) -> "Cmvn":
+        """Return mean and standard deviation of each band, by which features are normalised."""
+        from wakeword_core.features.cmvn import Cmvn
+
+        return Cmvn(*(values.cpu().numpy().copy() for values in (self.mean, self.std)))
 
     def set_calibrator(self, method: str, parameters: Mapping[str, Any]) -> None:
         """Calibrate by `method` of `CalibrationConfig` with its layer's parameters; those left out change nothing."""

@@ -25,6 +25,8 @@ SEAL_KEY = "wakeword_seal"
 """Entry of `metadata_props` that holds the digests as JSON."""
 
 Seal = Literal["whole", "graph altered", "card altered", "unsealed"]
+WEIGHTS_FILE, WEIGHTS_CARD = "model.safetensors", "model.json"
+"""Files of a model as it was trained, which is no exported one and can be trained further."""
 MODEL_FILE, INT8_FILE, FP16_FILE = "model.onnx", "model.int8.onnx", "model.fp16.onnx"
 """Files of a model of windows, by the numbers that it computes with."""
 PROGRAM_FILE = "model.pt2"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from wakeword_core.config import SPLITS
 from wakeword_core.errors import ArtifactError, reason_of
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, artifact_name
 from wakeword_core.store.parts import PathPart
@@ -30,6 +31,16 @@ class Edge:
     key: str
     content: str
     """Content hash of the input, or of the facet that was depended on."""
+
+    @property
+    def part(self) -> str | None:
+        """Return the split of the input, or the part of a finished model that a configuration named, if any."""
+        return _parts(self.name)[1]
+
+    @property
+    def given(self) -> bool:
+        """Return whether it is a finished model that the configuration named, such as a teacher."""
+        return self.part is not None and self.part not in SPLITS
 
 
 class NodeEntry(BaseModel):
@@ -175,6 +186,18 @@ class Graph:
         """Return everything behind the nodes, nearest first, without themselves."""
         return _reached(nodes, self.inputs)
 
+    def own_upstream(self, *nodes: Node) -> list[Node]:
+        """Return everything behind the nodes but finished models that the configuration named, and what made those."""
+        return _reached(nodes, lambda node: [self._maker(edge) for edge in self._node(node).inputs if not edge.given])
+
+    def given_models(self, *nodes: Node) -> dict[str, Edge]:
+        """Return the finished models that the configuration of the nodes, or of what is behind them, named, by name."""
+        behind = (*nodes, *self.own_upstream(*nodes))
+        return {edge.name: edge for node in behind for edge in self._node(node).inputs if edge.given}
+
+    def _node(self, node: Node) -> Node:
+        return self.nodes.get(node.id, node)
+
     def downstream(self, *nodes: Node) -> list[Node]:
         """Return everything that came of the nodes, nearest first, without themselves."""
         return _reached(nodes, self.consumers)
@@ -188,10 +211,14 @@ class Graph:
 
 
 def keys_behind(store: ArtifactStore, artifact: Artifact) -> dict[str, str]:
-    """Return the keys of all that an artifact was made from, by name; of two with one name, that of the nearer one."""
+    """Return the keys of all that an artifact was made from, by name; of two with one name, that of the nearer one.
+
+    Of a finished model that the configuration named it is that alone, and not of what made it.
+    """
     graph = Graph.of_store(store)
-    behind = graph.upstream(graph.nodes[artifact.stage, artifact.key])
-    return dict(sorted({node.name: node.key for node in reversed(behind)}.items()))
+    node = graph.nodes[artifact.stage, artifact.key]
+    given = {name: edge.key for name, edge in graph.given_models(node).items()}
+    return dict(sorted((given | {node.name: node.key for node in reversed(graph.own_upstream(node))}).items()))
 
 
 def _reached(starts: Collection[Node], step: Callable[[Node], list[Node]]) -> list[Node]:

@@ -34,6 +34,7 @@ from wakeword_core.training.pools import Pool, pools_of, windows_by_kind
 
 if TYPE_CHECKING:
     from wakeword_core.features.store import WindowSet
+    from wakeword_core.teaching.scores import TeacherScores
 
 UNSEEN = 1.0
 """How wrong a model is taken to be about a row that it has not seen: entirely."""
@@ -58,6 +59,21 @@ def check_windows(windows: "WindowSet", split: Split, features: FeaturesConfig, 
         )
     if len(windows.labels) and not 0 <= int(windows.labels.min()) <= int(windows.labels.max()) < classes:
         raise DataError(f"{name} windows have labels outside 0 to {classes - 1}; build the features again")
+
+
+def counting_teacher(
+    teacher: "TeacherScores | None", windows: "WindowSet", training: TrainingConfig
+) -> "TeacherScores | None":
+    """Return a teacher of the training rows if it has a share of the loss; DataError if it speaks of other rows.
+
+    Without a share, what is computed is then exactly what is computed without a teacher.
+    """
+    if teacher is not None and (len(teacher), teacher.last) != (len(windows), windows.mel.shape[2] - 1):
+        raise DataError(
+            f"the teacher's scores are of {len(teacher)} rows of {teacher.last + 1} frames, but there are "
+            f"{len(windows)} training rows of {windows.mel.shape[2]}; build the scores again"
+        )
+    return teacher if training.teacher.share > 0 else None
 
 
 class Sampler:

@@ -16,6 +16,7 @@ from torch import Tensor
 from wakeword_core.config.compute import ComputeConfig
 from wakeword_core.cores import machine_memory
 from wakeword_core.features.gathering import RowsOnDisk, gathered
+from wakeword_core.teaching.scores import TeacherScores
 
 if TYPE_CHECKING:
     from wakeword_core.features.store import WindowSet
@@ -38,6 +39,8 @@ class Material:
     labels: Tensor  # class indices [batch]
     roles: Tensor  # indices into ROLES [batch]
     word_ends: Tensor  # last frame of each word, or NO_WORD, [batch]
+    teacher: TeacherScores | None = None
+    """what teachers say of its rows as they are stored; None: there are none"""
 
 
 def within_memory(splits: Sequence["WindowSet"], compute: ComputeConfig, processes: int = 1) -> list["WindowSet"]:
@@ -75,14 +78,17 @@ def on_device(windows: "WindowSet", device: torch.device | str) -> "WindowSet":
         return moved
 
 
-def feed(windows: "WindowSet", rows: Tensor, noises: Tensor, device: torch.device) -> Generator[Material]:
+def feed(
+    windows: "WindowSet", rows: Tensor, noises: Tensor, device: torch.device, teacher: TeacherScores | None = None
+) -> Generator[Material]:
     """Yield the material of each batch: of `rows` [steps, batch], and of `noises` alike, or [steps, 0] for none.
 
-    Windows are as `on_device` gives them, and rows on the device.
+    Windows are as `on_device` gives them; rows, and what a `teacher` says of the windows, are on the device.
     """
     wanted = torch.cat([rows, noises], dim=1).to(windows.mel.device)
     with closing(gathered(windows.mel, wanted, device)) as batches:
         for chosen, mel in zip(rows, batches, strict=True):
             own, noise = mel[: len(chosen)], mel[len(chosen) :]
-            facts = (column[chosen] for column in (windows.labels, windows.roles, windows.word_ends))
-            yield Material(own, noise if len(noise) else None, *facts)
+            labels, roles, ends = (column[chosen] for column in (windows.labels, windows.roles, windows.word_ends))
+            said = None if teacher is None else teacher.chosen(chosen)
+            yield Material(own, noise if len(noise) else None, labels, roles, ends, said)

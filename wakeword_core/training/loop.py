@@ -23,7 +23,8 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.interrupts import finishing
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import Sampler, check_windows, derived_seed
+from wakeword_core.teaching.scores import TeacherScores
+from wakeword_core.training.data import Sampler, check_windows, counting_teacher, derived_seed
 from wakeword_core.training.device import choose_device, compile_backbone, cuda_devices, keep_freed_memory
 from wakeword_core.training.distributed import ALONE, MemoryFullError, Ranks, is_one_of_several, join_ranks
 from wakeword_core.training.feed import feed, on_device, within_memory
@@ -69,6 +70,7 @@ class Batches:
     sampler: Sampler
     progress: Progress
     stop_requested: Callable[[], bool]
+    teacher: TeacherScores | None = None
 
 
 def train(
@@ -80,14 +82,16 @@ def train(
     progress: Progress = silent,
     on_epoch: Callable[[EpochRecord], None] = lambda record: None,
     start_from: ScoringModel | None = None,
+    teacher: TeacherScores | None = None,
 ) -> TrainingSummary:
     """Train a model and write `model.safetensors`, `model.json` and `history.jsonl` to `out`.
 
-    It begins anew, or with the weights of `start_from`. The averaged weights (EMA) are the ones that are validated,
-    stopped on, saved and returned. A killed training that is called again with the same data, settings and `out` goes
-    on after its last finished epoch, one that got a signal to stop after its last batch, and ends with the same
-    weights, bit for bit on a CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class
-    has no windows, ConfigError when training diverges.
+    It begins anew, or with the weights of `start_from`, and learns what a `teacher` says of the training rows, too,
+    where that has a share of the loss. The averaged weights (EMA) are the ones that are validated, stopped on, saved
+    and returned. A killed training that is called again with the same data, settings and `out` goes on after its last
+    finished epoch, one that got a signal to stop after its last batch, and ends with the same weights, bit for bit on a
+    CPU. `on_epoch` is called once the epoch is safe on disk. Raises DataError when a class has no windows, ConfigError
+    when training diverges.
 
     With `compute.processes` it starts that many processes to do it. A process that torchrun started is one of several
     already: each calls this with the same arguments, and the first alone writes to `out`, which all can read.
@@ -95,7 +99,7 @@ def train(
     check_windows(train, "train", config.features, len(config.labels))
     check_windows(val, "val", config.features, len(config.labels))
     check_validation(val.labels)
-    job = Job(train, val, cmvn, config, start_from)
+    job = Job(train, val, cmvn, config, start_from, teacher=counting_teacher(teacher, train, config.training))
     if config.compute.processes > 1 and not is_one_of_several():
         return train_in_processes(train_here, job, out, progress, on_epoch)
     return train_here(job, out, progress, on_epoch)
@@ -114,12 +118,13 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         torch.random.fork_rng(devices=cuda_devices(device)),
     ):
         train_set, val_set = within_memory([job.train, job.val], config.compute, ranks.here)
-        identity = run_hash(train_set, val_set, job.cmvn, config, job.start_from)
+        identity = run_hash(train_set, val_set, job.cmvn, config, job.start_from, job.teacher)
         run = new_run(train_set, job.cmvn, config, device, identity, job.start_from, ranks)
         run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
         resume_run(run, out)
         compile_backbone(run.model.backbone, config.compute.compile, device, ranks.count)
-        batches = Batches(on_device(train_set, device), sampler, progress, stop_requested)
+        teacher = None if job.teacher is None else job.teacher.to(device)
+        batches = Batches(on_device(train_set, device), sampler, progress, stop_requested, teacher)
         validation = on_device(val_set, device)
 
         while len(run.history) < settings.schedule.epochs and not (
@@ -191,9 +196,10 @@ def train_epoch(run: Run, batches: Batches, training: TrainingConfig) -> EpochTr
         set_random_state(run.partial_epoch.random, masks)
         run.partial_epoch = None
     scores = [record.score for record in run.history]
-    run.model.train()
+    run.train_mode()
 
-    with closing(draw_batches(run, batches.rows, rows[steps_done:], noises[steps_done:], masks)) as drawn:
+    left = rows[steps_done:], noises[steps_done:], masks
+    with closing(draw_batches(run, batches.rows, *left, batches.teacher)) as drawn:
         for position in range(steps_done, len(rows)):
             if run.ranks.any(batches.stop_requested()):
                 so_far = {name: tensor[:position] for name, tensor in trace._asdict().items()}
@@ -218,14 +224,20 @@ def train_epoch(run: Run, batches: Batches, training: TrainingConfig) -> EpochTr
 
 
 def draw_batches(
-    run: Run, windows: "WindowSet", rows: Tensor, noises: Tensor, generator: torch.Generator
+    run: Run,
+    windows: "WindowSet",
+    rows: Tensor,
+    noises: Tensor,
+    generator: torch.Generator,
+    teacher: TeacherScores | None = None,
 ) -> Generator[Batch]:
     """Yield the batches of `rows` [steps, batch] and of noise alike, each augmented when it is asked for.
 
+    What a `teacher` says of the windows goes with them.
     Raises ConfigError when the GPU's memory is too small for a batch.
     """
     try:
-        for material in feed(windows, rows, noises, run.device):
+        for material in feed(windows, rows, noises, run.device, teacher):
             yield run.objective.draw(run.model, material, generator)
     except torch.OutOfMemoryError as error:
         raise ConfigError(

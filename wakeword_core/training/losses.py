@@ -173,6 +173,19 @@ def _scores(logits: Tensor, settings: LossConfig, classes: Tensor | None) -> Ten
     return scores if classes is None else scores * classes[:, None]
 
 
+def distances_to(targets: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    """Compute how far the logits of each row are from probabilities, both [batch, classes, steps]: [batch], in nats.
+
+    The divergence (Kullback and Leibler) of the softened probabilities, averaged over the steps that have any, and
+    times the square of the temperature, so that its slopes are as large at any (Hinton et al. 2015). Targets are of
+    `teaching.scores.targets_of`: all 0 at steps about which no teacher says anything.
+    """
+    known = targets.sum(dim=1) > 0
+    found = torch.log_softmax(logits / temperature, dim=1)
+    apart = (torch.xlogy(targets, targets) - targets * found).sum(dim=1)
+    return temperature**2 * apart.sum(dim=1) / known.sum(dim=1).clamp_min(1)
+
+
 def best(values: Tensor, allowed: Tensor, count: int) -> Tensor:
     """Average the `count` largest allowed values of each row [batch, steps], or as many as there are: [batch]."""
     ranked = values.masked_fill(~allowed, -torch.inf).topk(min(count, values.shape[1]), dim=1).values

@@ -16,7 +16,8 @@ from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
-from wakeword_core.training.data import Sampler, check_windows
+from wakeword_core.teaching.scores import TeacherScores
+from wakeword_core.training.data import Sampler, check_windows, counting_teacher
 from wakeword_core.training.device import choose_device, cuda_devices
 from wakeword_core.training.feed import on_device, within_memory
 from wakeword_core.training.loop import compute_gradients, draw_batches
@@ -94,12 +95,15 @@ def find_rate(
     rates: Rates = Rates(),
     progress: Progress = silent,
     start_from: ScoringModel | None = None,
+    teacher: TeacherScores | None = None,
 ) -> RangeTest:
     """Test the rates on the first batches of a training that would begin now; nothing is written or kept.
 
-    Raises DataError when a class has no windows, ConfigError when the loss diverges too soon to tell anything.
+    It begins, and is taught, as `loop.train` is. DataError when a class has no windows, ConfigError when the loss
+    diverges too soon to tell anything.
     """
     check_windows(train, "train", config.features, len(config.labels))
+    teacher = counting_teacher(teacher, train, config.training)
     device = choose_device(config.compute.device)
     tried, losses = np.geomspace(rates.low, rates.high, rates.steps), list[float]()
     mean, weight, lowest, diverged = 0.0, 0.0, np.inf, False
@@ -107,8 +111,9 @@ def find_rate(
         run = new_run(train, cmvn, config, device, "", start_from)
         (rows,) = within_memory([train], config.compute)
         sampler = Sampler(train, config.labels, config.training, config.seed)
-        run.model.train()
-        with closing(_batches(run, on_device(rows, device), sampler)) as batches:
+        run.train_mode()
+        said = None if teacher is None else teacher.to(device)
+        with closing(_batches(run, on_device(rows, device), sampler, said)) as batches:
             for rate, batch in zip(tried, batches, strict=False):
                 run.optimizers.rate = float(rate)
                 loss = float(compute_gradients(run, batch, config.training.loss)[0])
@@ -128,10 +133,10 @@ def find_rate(
     return _read(tried[: len(losses)], np.asarray(losses), _DIVERGED * lowest, diverged)
 
 
-def _batches(run: Run, windows: "WindowSet", sampler: Sampler) -> Generator[Batch]:
+def _batches(run: Run, windows: "WindowSet", sampler: Sampler, teacher: TeacherScores | None) -> Generator[Batch]:
     """Draw the batches of a training, epoch by epoch."""
     for epoch in count():
-        with closing(draw_batches(run, windows, *sampler.draw(epoch, run.device))) as batches:
+        with closing(draw_batches(run, windows, *sampler.draw(epoch, run.device), teacher)) as batches:
             yield from batches
 
 

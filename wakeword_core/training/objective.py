@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from wakeword_core.config import ROLES, Config, LossConfig
 from wakeword_core.features.store import NO_WORD
-from wakeword_core.models.layers import StreamingBackbone, WindowBackbone
+from wakeword_core.models.layers import StreamingBackbone, WindowBackbone, windows_ending
 from wakeword_core.models.scoring import ScoringModel
+from wakeword_core.teaching.scores import TeacherScores, targets_of
 from wakeword_core.training.data import BandWarp, augment, mixup, spec_augment, time_shift
 from wakeword_core.training.feed import Material
 from wakeword_core.training.losses import (
@@ -24,6 +25,7 @@ from wakeword_core.training.losses import (
     Zones,
     best,
     class_weights,
+    distances_to,
     draw_step,
     has_hit_step,
     row_losses,
@@ -42,11 +44,14 @@ class Targets:
     places: Tensor | None
     """the step that is looked at by itself, [members * batch]; None: the loss looks at none so"""
     shares: Tensor  # [members * batch], what the loss of each row is multiplied with
+    taught: Tensor | None = None
+    """what teachers say, [members * batch, classes, steps], 0 where they say nothing; None: there are none"""
 
     def select(self, rows: Tensor) -> "Targets":
         """Give those of the rows at these places."""
-        places = None if self.places is None else self.places[rows]
-        return Targets(self.labels[rows], Zones(self.zone.hit[rows], self.zone.quiet[rows]), places, self.shares[rows])
+        zone = Zones(self.zone.hit[rows], self.zone.quiet[rows])
+        places, taught = (None if one is None else one[rows] for one in (self.places, self.taught))
+        return Targets(self.labels[rows], zone, places, self.shares[rows], taught)
 
 
 @dataclass(frozen=True)
@@ -111,10 +116,11 @@ class Objective(nn.Module):
         placed = ends if share == 1 else _choose_ends(ends, ends[partners], share, generator)
         steps = step_ends(model.backbone, placed, x.shape[2], model.frames, self._hit, generator)
         count = members(model.backbone)
-        labels, roles = material.labels, material.roles
-        targets = [self._targets(labels, roles, ends, steps, count, share, generator)]
+        labels, roles, taught = material.labels, material.roles, self._taught(material.teacher, steps)
+        targets = [self._targets(labels, roles, ends, taught, steps, count, share, generator)]
         if share < 1:
-            others = labels[partners], roles[partners], ends[partners]
+            theirs = None if material.teacher is None else material.teacher.chosen(partners)
+            others = labels[partners], roles[partners], ends[partners], self._taught(theirs, steps)
             targets.append(self._targets(*others, steps, count, 1 - share, generator))
         return Batch(x, labels, steps, tuple(targets))
 
@@ -133,21 +139,35 @@ class Objective(nn.Module):
                 ends = batch.step_ends.gather(1, targets.places[: len(x), None])[:, 0]
                 embeddings = window_embeddings(model.backbone, x, ends, model.frames)
         logits = logits.float()
-        losses = [
-            row_losses(logits, aim.labels, aim.zone, aim.places, training.loss, self.class_weights) * aim.shares
-            for aim in batch.targets
-        ]
+        losses = [self._row_losses(logits, aim) * aim.shares for aim in batch.targets]
         total = torch.stack([loss.sum() for loss in losses]).sum()
         if self.metric is not None and embeddings is not None:
             metric = self.metric(embeddings.float(), batch.labels)
             total = total + training.loss.metric_weight * batch.share * metric
         return LossOutput(total, logits)
 
+    def _row_losses(self, logits: Tensor, aim: Targets) -> Tensor:
+        """The loss of each row, of which teachers have their share where they say anything: [members * batch]."""
+        losses = row_losses(logits, aim.labels, aim.zone, aim.places, self.config.training.loss, self.class_weights)
+        if aim.taught is None:
+            return losses
+        teacher = self.config.training.teacher
+        share = teacher.share * (aim.taught > 0).flatten(1).any(dim=1)
+        return torch.lerp(losses, distances_to(aim.taught, logits, teacher.temperature), share)
+
+    def _taught(self, teacher: TeacherScores | None, steps: Tensor) -> Tensor | None:
+        """What teachers say of rows at the steps that end at [batch, steps]: [batch, classes, steps]."""
+        if teacher is None:
+            return None
+        settings, said = self.config.training.teacher, teacher.at(steps)
+        return targets_of(said, settings.weights or [1.0] * said.shape[1], settings.temperature)
+
     def _targets(
         self,
         labels: Tensor,
         roles: Tensor,
         ends: Tensor,
+        taught: Tensor | None,
         steps: Tensor,
         count: int,
         share: float,
@@ -166,7 +186,8 @@ class Objective(nn.Module):
         shares = row_shares(labels, loss.pooling, self.class_weights, counts) * (share / count)
         if share < 1 and steps.shape[1] == 1:  # a window placed for one of two mixed words may not hold the other
             shares = shares * ((ends == NO_WORD) | has_hit_step(ends, steps, self._hit))
-        return Targets(labels.repeat(count), zone, places, shares.float().repeat(count))
+        taught = None if taught is None else taught.repeat(count, 1, 1)
+        return Targets(labels.repeat(count), zone, places, shares.float().repeat(count), taught)
 
     def _features(self, model: ScoringModel, material: Material, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augment, normalise and mask rows: [batch, n_mels, frames], and where their words end [batch]."""
@@ -228,15 +249,6 @@ def row_logits(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int) -> Ten
     if backbone.streams:
         return cast(StreamingBackbone, backbone).dense(x)
     return cast(Tensor, backbone(windows_ending(x, ends[:, 0], frames)))[:, :, None]
-
-
-def windows_ending(x: Tensor, ends: Tensor, frames: int) -> Tensor:
-    """Cut out the `frames` frames of each row of x [batch, n_mels, any] that end with frame `ends` [batch].
-
-    What would lie before a row is 0, which is the mean of the training data where x is normalised.
-    """
-    places = (ends[:, None] - torch.arange(frames - 1, -1, -1, device=x.device))[:, None]
-    return x.gather(2, places.clamp_min(0).expand(-1, x.shape[1], -1)).masked_fill(places < 0, 0.0)
 
 
 def window_embeddings(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int) -> Tensor:

@@ -26,6 +26,7 @@ from wakeword_core.interrupts import finishing
 from wakeword_core.models.scoring import load_model, model_card, save_model
 from wakeword_core.progress import Progress, silent
 from wakeword_core.python import forked_processes
+from wakeword_core.teaching.scores import TeacherScores
 from wakeword_core.training.device import choose_device
 from wakeword_core.training.distributed import MemoryFullError, take_place
 from wakeword_core.training.records import EpochRecord, TrainingSummary
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 _FOLDER, _LOG = "processes", "processes.log"
 _STORE = "store"
 _TENSORS, _FACTS, _START = "windows.safetensors", "job.json", "start_from"
+_TEACHER = "teacher.safetensors"
 _POLL_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.1
 _ERROR_SECONDS = 10.0  # how long the others may take to report an error once a process has died
@@ -89,10 +91,13 @@ def save_job(job: Job, folder: Path) -> None:
             tensors[f"{split}.mel"] = windows.mel.cpu().contiguous()
     with replacing(folder / _TENSORS) as part:
         save_file(tensors, part)
+    if job.teacher is not None:
+        job.teacher.save(folder / _TEACHER)
     if job.start_from is not None:
         save_model(folder / _START, job.start_from, model_card(job.config))
     facts = {"config": job.config.model_dump(mode="json"), "micro_batch": job.micro_batch, "on_disk": on_disk}
-    write_json(folder / _FACTS, {**facts, "further": job.start_from is not None})
+    given = {"further": job.start_from is not None, "taught": job.teacher is not None}
+    write_json(folder / _FACTS, facts | given)
 
 
 def load_job(folder: Path) -> Job:
@@ -117,8 +122,9 @@ def load_job(folder: Path) -> Job:
 
     cmvn = Cmvn(tensors["cmvn.mean"].numpy(), tensors["cmvn.std"].numpy())
     start_from = load_model(folder / _START)[0] if facts["further"] else None
+    teacher = TeacherScores.load(folder / _TEACHER) if facts["taught"] else None
     config = Config.model_validate(facts["config"])
-    return Job(windows("train"), windows("val"), cmvn, config, start_from, facts["micro_batch"])
+    return Job(windows("train"), windows("val"), cmvn, config, start_from, facts["micro_batch"], teacher)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from wakeword_core.config import Config
@@ -24,11 +24,13 @@ from wakeword_core.errors import ArtifactError, ConfigError, reason_of
 from wakeword_core.features.gathering import ROWS_AT_ONCE, in_order
 from wakeword_core.files import canonical_json, digest, link_or_copy, parse_json, replacing
 from wakeword_core.models.scoring import ScoringModel, count_parameters, model_card, new_model, save_model
+from wakeword_core.teaching.scores import TeacherScores
 from wakeword_core.training.data import UNSEEN, derived_seed
 from wakeword_core.training.distributed import ALONE, Ranks, share_norms
 from wakeword_core.training.objective import Objective
 from wakeword_core.training.optim import Clipper, Optimizers, averaged_copy, make_optimizers
 from wakeword_core.training.records import HISTORY, EpochRecord, TrainingSummary, kept_record, write_history
+from wakeword_core.training.starting import freeze
 
 if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
@@ -56,6 +58,7 @@ class Job:
     config: Config
     start_from: ScoringModel | None = None
     micro_batch: int = 0  # rows at once at most, where memory has been exhausted before; 0: as the settings say
+    teacher: TeacherScores | None = None  # of the training rows, in their order
 
 
 @dataclass
@@ -73,10 +76,17 @@ class Run:
     micro_batch: int  # rows at once, fewer when memory was exhausted
     ranks: Ranks = ALONE
     difficulty: Tensor | None = None  # how wrong the model was about each row it saw, [rows] on the CPU, if it counts
+    frozen: tuple[nn.Module, ...] = ()  # layers that stay as they are
     best: Tensors = field(default_factory=dict)
     history: list[EpochRecord] = field(default_factory=list)
     step: int = 0
     partial_epoch: "PartialEpoch | None" = None  # the epoch that was stopped in the middle
+
+    def train_mode(self) -> None:
+        """Let norms follow the batches, and dropout act, but in layers that stay as they are."""
+        self.model.train()
+        for layer in self.frozen:
+            layer.eval()
 
 
 class EpochTrace(NamedTuple):
@@ -111,7 +121,12 @@ def set_random_state(state: Tensors, masks: torch.Generator | None = None) -> No
 
 
 def run_hash(
-    train: "WindowSet", val: "WindowSet", cmvn: "Cmvn", config: Config, start_from: ScoringModel | None = None
+    train: "WindowSet",
+    val: "WindowSet",
+    cmvn: "Cmvn",
+    config: Config,
+    start_from: ScoringModel | None = None,
+    teacher: TeacherScores | None = None,
 ) -> str:
     """Hash what a training's result depends on, to tell whether a checkpoint belongs to it."""
     whole = hashlib.sha256(digest(config.subset("seed", "training", "features.frontend", "labels")).encode())
@@ -130,6 +145,9 @@ def run_hash(
         whole.update(values.tobytes())
     if start_from is not None:
         whole.update(tensors_hash(start_from.state_dict()).encode())
+    if teacher is not None:
+        whole.update(f"{teacher.step_frames} {teacher.last}".encode())
+        whole.update(tensors_hash({"teacher": teacher.log_probabilities}).encode())
     return whole.hexdigest()
 
 
@@ -156,6 +174,7 @@ def new_run(
         if start_from.settings != config.training.model:
             raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
         model.load_state_dict(start_from.state_dict(), strict=True)
+    frozen = () if start_from is None else freeze(model.backbone, settings.freeze)
     model.set_cmvn(cmvn)
     model.to(device)
     muon = settings.optimizer.kind == "muon"  # which sees weights as matrices
@@ -163,6 +182,7 @@ def new_run(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = Objective(config, model, train.labels).to(device)
     scaled = device == "cuda" and settings.precision.amp and settings.precision.amp_dtype == "float16"
+    moving = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     average = averaged_copy(model)
     share_norms(model, ranks)
     return Run(
@@ -171,12 +191,13 @@ def new_run(
         model=model,
         average=average,
         objective=objective,
-        optimizers=make_optimizers(model.named_parameters(), settings, objective.parameters()),
+        optimizers=make_optimizers(moving, settings, objective.parameters()),
         clipper=Clipper(settings.optimizer, device),
         scaler=GradScaler(device, enabled=scaled),
         micro_batch=min(sampling.micro_batch or sampling.batch_size, sampling.batch_size),
         ranks=ranks,
         difficulty=torch.full((len(train),), UNSEEN) if sampling.kind == "difficulty" else None,
+        frozen=frozen,
     )
 
 

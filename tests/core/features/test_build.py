@@ -19,9 +19,9 @@ from wakeword_core.features.materials import materials_for
 from wakeword_core.features.mel import front_end
 from wakeword_core.features.store import COLUMNS, MEL, FeatureFile, load_windows, write_part
 from wakeword_core.features.windows import verify_features
+from wakeword_core.models.layers import windows_ending
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.store.parts import Parts
-from wakeword_core.training.objective import windows_ending
 
 
 @pytest.fixture

@@ -184,6 +184,7 @@ def test_these_checks_do_not_block_and_all_others_do() -> None:
         "no_copies_across_splits",
         "data_as_before",
         "no_short_cuts",
+        "teachers_heard_no_test",
         "tflite_hears_the_word",
         "hears_the_word",
     ]

@@ -14,6 +14,7 @@ from wakeword_core.graph.project import Project
 from wakeword_core.graph.search import MEASURES, Dimension, build_trial, dimensions, places_of, search_name
 from wakeword_core.graph.stage import Check, CheckRun, Input, Verdict
 from wakeword_core.graph.stages import STAGES
+from wakeword_core.runtime.exported import MODEL_FILE, WEIGHTS_CARD, WEIGHTS_FILE
 
 RATE, EPOCHS, ARCH = "training.schedule.learning_rate", "training.schedule.epochs", "training.model.arch"
 
@@ -141,6 +142,24 @@ def test_a_search_is_known_by_what_its_trials_depend_on(tmp_path: Path) -> None:
     assert first == name(space, trials=99, seed=5, sampler="random")
     assert first == name(space, {"training": {"schedule": {"epochs": 7}}, "serving": {"port": 9}})
     assert len({first, name({EPOCHS: [1, 3]}), name(space, objectives=["cpu"]), name(space, {"seed": 2})}) == 4
+
+
+def test_a_search_with_another_teacher_or_start_is_another(tmp_path: Path) -> None:
+    def name(**training: Any) -> str:
+        config = Config.model_validate({"search": {"space": {EPOCHS: [1, 2]}}, "training": training})
+        one = Project(config, tmp_path / "home")
+        return search_name(one, dimensions(one))
+
+    def model(place: str, content: bytes) -> str:
+        (tmp_path / place).mkdir()
+        for file in (MODEL_FILE, WEIGHTS_FILE, WEIGHTS_CARD):
+            (tmp_path / place / file).write_bytes(content)
+        return str(tmp_path / place)
+
+    one, alike, other = model("one", b"1"), model("alike", b"1"), model("other", b"2")
+    taught, started = name(teacher={"models": [one]}), name(start_from=one)
+    assert len({name(), taught, started, name(teacher={"models": [other]}), name(start_from=other)}) == 5
+    assert (name(teacher={"models": [alike]}), name(start_from=alike)) == (taught, started)
 
 
 def test_misses_are_of_the_operating_point_and_all_where_there_is_none() -> None:

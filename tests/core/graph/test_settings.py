@@ -13,6 +13,7 @@ from wakeword_core.graph.stages import STAGES
 
 SPEECH, MANIFEST, SHARDS, FEATURES = "synthetic_speech", "raw_manifest", "audio_shards", "mel_features"
 TRAINING_ROWS = "mel_features[train]"
+TEACHERS = "teacher_scores"
 TRAINED, MINED, TUNED, CALIBRATED = "trained_model", "mined_negatives", "tuned_model", "calibrated_model"
 ONNX, REPORT, INT8, TFLITE, BUNDLE, COMPARISON = (
     "onnx_model", "metrics_report", "int8_model", "tflite_model", "model_bundle", "champion_comparison",
@@ -24,13 +25,13 @@ FROM_SAMPLES = (SPEECH, MANIFEST, SHARDS, FEATURES, TRAINED, TUNED, JUDGE, *STRE
 
 STALE: dict[str, tuple[str, ...]] = {
     "phrase": (
-        *(SPEECH, MANIFEST, FEATURES, TRAINED, TUNED, JUDGE, ONNX, REPORT, INT8, JUDGED, OPENWAKEWORD, TFLITE),
-        *(BUNDLE, COMPARISON),
+        *(SPEECH, MANIFEST, FEATURES, TEACHERS, TRAINED, TUNED, JUDGE, ONNX, REPORT, INT8, JUDGED, OPENWAKEWORD),
+        *(TFLITE, BUNDLE, COMPARISON),
     ),
     "seed": FROM_SAMPLES,
     "data.sources": (MANIFEST,),
     "data.missing_source": (),
-    "data.audio.sample_rate": FROM_SAMPLES,
+    "data.audio.sample_rate": (*FROM_SAMPLES, TEACHERS),
     "data.audio.silence_dbfs": (MANIFEST, *STREAMED),
     "data.health": (MANIFEST,),
     "data.health.vad_threshold": (MANIFEST, REPORT),
@@ -38,7 +39,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "synthesis": (SPEECH,),
     "shards": (SHARDS,),
     "shards.compact_above": (),  # what counts is the same however it lies
-    "features.frontend": (FEATURES, TRAINED, TUNED, JUDGE),
+    "features.frontend": (FEATURES, TEACHERS, TRAINED, TUNED, JUDGE),
     "features.frontend.top_db": (),  # of another kind of front end
     "features.frontend.n_mfcc": (),
     "features.windows": (FEATURES, MINED, JUDGE),
@@ -50,6 +51,12 @@ STALE: dict[str, tuple[str, ...]] = {
     "features.augment.device_high_cut_hz": (),
     "features.augment.device_overload_db": (),
     "training": (TRAINED, TUNED),
+    "training.teacher": (),  # of teachers, which there are none of
+    "training.teacher.models": (TRAINED, TUNED),  # the rest of the group counts then
+    "training.teacher.step_frames": (TEACHERS,),
+    "training.start_from": (TRAINED, TUNED),  # so do layers to freeze, and the rate
+    "training.freeze": (),
+    "training.start_rate": (),
     "mining.enabled": (MINED, TUNED),
     "mining.search": (MINED,),
     "mining.tuning": (TUNED,),

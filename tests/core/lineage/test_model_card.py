@@ -56,6 +56,37 @@ def test_a_model_that_does_not_stream_is_handed_on_alone(own_home) -> None:
     assert project.require("model_bundle").files.keys() == before - streaming and streaming <= before
 
 
+def test_teachers_and_the_model_that_training_went_on_from_are_named_and_not_mistaken_for_it(own_home) -> None:
+    class Taught(BundledProject):
+        def require_fitting_models(self) -> None:
+            """Files of a few bytes fit nothing."""
+
+    older = own_home.project().require("calibrated_model")
+    changes = {"training.teacher.models": [older.key], "training.start_from": older.key[:12]}
+    project = Taught(own_home.config.changed({**changes, "training.schedule.epochs": 3}), own_home.path)
+    project.build_all()
+    bundle, given = project.require("model_bundle"), {"stage": "calibrated_model", "key": older.key, "phrase": "robin"}
+    card = read_json(bundle.file("model_card.json"))
+    assert card["given"] == [
+        {"part": part, "name": f"calibrated_model[{part}]", **given} for part in ("start", "teacher_1")
+    ]
+    assert card["settings"]["trained_model"]["training"]["schedule"]["epochs"] == 3
+    assert {one["key"] for one in card["lineage"] if one["name"] == "calibrated_model"} == {
+        older.key, project.require("calibrated_model").key,
+    }  # fmt: skip
+    metadata = {entry.key: entry.value for entry in onnx.load(bundle.file("model.onnx")).metadata_props}
+    keys = json.loads(metadata["wakeword"])["keys"]
+    assert keys["calibrated_model[teacher_1]"] == older.key and keys["trained_model"] != older.inputs["tuned_model"]
+    assert keys["trained_model"] == project.require("trained_model").key
+    text = card_markdown(card)
+    assert f"it was taught by calibrated_model `{older.key}` of “robin”" in text
+    assert f"its training went on from calibrated_model `{older.key}`" in text
+    assert {state.state for state in status(project)} == {"fresh"}
+    assert "Finished models" not in card_markdown(
+        read_json(own_home.project().require("model_bundle").file("model_card.json"))
+    )
+
+
 def test_where_recordings_lie_on_this_machine_is_nobodys_business(home, card) -> None:
     assert str(home.folder) not in json.dumps(card)
 

@@ -16,12 +16,14 @@ from sweeps_to_train import (
     CMVN,
     CONTEXT,
     LONG,
+    TAUGHT,
     TINY_TCN,
     TRAIN,
     VAL,
     KilledError,
     config_for,
     history,
+    oracle,
     same_weights,
     untimed,
 )
@@ -77,29 +79,38 @@ def val_on_disk(tmp_path_factory: pytest.TempPathFactory) -> WindowSet:
     return stored(VAL, tmp_path_factory.mktemp("val"))
 
 
-@pytest.mark.parametrize("kind", ["balanced", "difficulty"])
+@pytest.mark.parametrize(("kind", "taught"), [("balanced", False), ("difficulty", False), ("difficulty", True)])
 def test_a_training_from_disk_ends_with_the_same_weights_also_when_it_goes_on(
-    kind: str, train_on_disk: WindowSet, val_on_disk: WindowSet, tmp_path: Path
+    kind: str, taught: bool, train_on_disk: WindowSet, val_on_disk: WindowSet, tmp_path: Path
 ) -> None:
-    """With noise, masks, moves, mixup, dropout and rows that come again; stopped from disk, it goes on in memory."""
+    """With noise, masks, moves, mixup, dropout and rows that come again; stopped from disk, it goes on in memory.
+
+    What teachers say goes with the rows, but where these are moved.
+    """
+    teacher = oracle(LONG) if taught else None
     config = config_for(
         TcnConfig(**TINY_TCN, dropout=0.3),
         CONTEXT,
         compute={"rows": "disk"},
         schedule={"epochs": 2},
         sampling={"kind": kind, "steps_per_epoch": 5},
-        augment={**config_for().training.augment.model_dump(), "mixup_alpha": 0.4, "shift_frames": 3},
+        augment={
+            **config_for().training.augment.model_dump(),
+            "mixup_alpha": 0.4,
+            "shift_frames": 0 if taught else 3,
+        },
+        teacher=TAUGHT if taught else {},
     )
 
     def kill(record: EpochRecord) -> None:
         raise KilledError
 
     memory, disk, both = (tmp_path / name for name in ("memory", "disk", "both"))
-    train(LONG, VAL, CMVN, config, memory)
-    train(train_on_disk, val_on_disk, CMVN, config, disk)
+    train(LONG, VAL, CMVN, config, memory, teacher=teacher)
+    train(train_on_disk, val_on_disk, CMVN, config, disk, teacher=teacher)
     with pytest.raises(KilledError):
-        train(train_on_disk, val_on_disk, CMVN, config, both, on_epoch=kill)
-    train(train_on_disk, val_on_disk, CMVN, config.changed({"compute.rows": "memory"}), both)
+        train(train_on_disk, val_on_disk, CMVN, config, both, on_epoch=kill, teacher=teacher)
+    train(train_on_disk, val_on_disk, CMVN, config.changed({"compute.rows": "memory"}), both, teacher=teacher)
     assert same_weights(memory, disk) and same_weights(memory, both)
     assert untimed(history(memory)) == untimed(history(disk)) == untimed(history(both))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TINY_TCN, VAL, KilledError, config_for
+from sweeps_to_train import CMVN, CONTEXT, LONG, LOSS, TAUGHT, TINY_TCN, VAL, KilledError, config_for, oracle
 
 from wakeword_core.config import TcnConfig
 from wakeword_core.errors import ConfigError, DataError
@@ -37,6 +37,17 @@ def test_nothing_is_different_afterwards(optimizer: str) -> None:
     rates = find_rate(LONG, CMVN, config, FEW, start_from=started_from)
     assert state() == before
     assert rates.losses[-1] != rates.losses[0]
+
+
+def test_it_is_taught_as_the_training_would_be() -> None:
+    none, silent, taught = (
+        config_for(None, CONTEXT, teacher=teacher) for teacher in ({}, {**TAUGHT, "share": 0}, {**TAUGHT, "share": 0.8})
+    )
+    plain = find_rate(LONG, CMVN, none, FEW).losses
+    assert find_rate(LONG, CMVN, silent, FEW, teacher=oracle(LONG)).losses == plain
+    assert find_rate(LONG, CMVN, taught, FEW, teacher=oracle(LONG)).losses != plain
+    with pytest.raises(DataError, match="build the scores again"):
+        find_rate(LONG, CMVN, taught, FEW, teacher=oracle(LONG).padded(81))
 
 
 def test_the_test_itself_leaves_the_random_state_and_threads() -> None:

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from wakeword_core.config import ROLES, Config, TcnConfig, TinyConvConfig
 from wakeword_core.features.store import WindowSet
+from wakeword_core.models.layers import windows_ending
 from wakeword_core.models.scoring import ScoringModel, new_model
 from wakeword_core.training.loop import train
 from wakeword_core.training.losses import row_losses
-from wakeword_core.training.objective import Objective, windows_ending
+from wakeword_core.training.objective import Objective
 
 CHOSEN = torch.tensor([0, 1, 2, 3, 4, 5, 8, 9])
 """Rows of LONG: words at 0, 4 and 8, hard negatives at 1, 5 and 9."""

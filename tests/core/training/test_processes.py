@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 import workers_to_start
-from sweeps_to_train import CMVN, LOSS, VAL, VIEWED, KilledError, assert_near, history, sgd_config
+from sweeps_to_train import CMVN, LOSS, TAUGHT, VAL, VIEWED, KilledError, assert_near, history, oracle, sgd_config
 
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.progress import silent
@@ -30,21 +30,24 @@ def _start(work: Any, out: Path, progress: Any = silent) -> None:
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
-    """What a user with two GPUs does, on the CPU."""
+    """What a user with two GPUs does, on the CPU; with a teacher, too."""
     config = sgd_config(
         compute={"processes": 2, "threads": 1},
         loss={**LOSS, "class_weights": "balanced"},
         sampling={"clean_share": 0.3},
+        teacher=TAUGHT,
     )
+    teacher = oracle(VIEWED)
     seen: list[tuple[str, int, int]] = []
     records: list[EpochRecord] = []
     several, one = tmp_path / "several", tmp_path / "one"
-    train(VIEWED, VAL, CMVN, config, several, lambda *step: seen.append(step), records.append)
+    train(VIEWED, VAL, CMVN, config, several, lambda *step: seen.append(step), records.append, teacher=teacher)
     assert seen[-1] == ("training", 4, 4) and records == history(several) and len(records) == 2
     assert not (several / "checkpoints" / "processes").exists()
-    train(VIEWED, VAL, CMVN, config.changed({"compute.processes": 1}), one)
+    alone = config.changed({"compute.processes": 1})
+    train(VIEWED, VAL, CMVN, alone, one, teacher=teacher)
     assert_near(one, several)
-    train(VIEWED, VAL, CMVN, config.changed({"compute.processes": 1}), several, on_epoch=records.append)
+    train(VIEWED, VAL, CMVN, alone, several, on_epoch=records.append, teacher=teacher)
     assert len(records) == 2  # they know the training of one process for theirs, which has ended
 
 

@@ -25,6 +25,7 @@ GRAPH = {
     "audio_shards": ("ingest", {"raw_manifest"}),
     "mel_features": ("features", {"audio_shards", "raw_manifest"}),
     "cmvn_stats": ("features", {"mel_features"}),
+    "teacher_scores": ("model", {"mel_features"}),
     "trained_model": ("model", {"mel_features", "cmvn_stats"}),
     "mined_negatives": ("model", {"trained_model", "audio_shards"}),
     "tuned_model": ("model", {"trained_model", "mined_negatives", "mel_features", "cmvn_stats", "audio_shards"}),
@@ -102,6 +103,14 @@ def test_validation_is_an_edge_where_it_decides(settings: dict, trained: set[str
         assert set(mapping.partition_keys) == expected
     noise = dg.AssetKey("audio_shards") in graph.get(dg.AssetKey("tuned_model")).parent_keys
     assert noise is ("mining" in settings)
+
+
+def test_teachers_are_an_edge_where_there_are_any() -> None:
+    assets = assets_of(Config.model_validate({"training": {"teacher": {"models": ["abcdef"]}}}))
+    graph = dg.Definitions(assets=assets, resources=defs.resources).resolve_asset_graph()
+    scores = dg.AssetKey("teacher_scores")
+    assert scores in graph.get(dg.AssetKey("trained_model")).parent_keys
+    assert scores not in graph.get(dg.AssetKey("tuned_model")).parent_keys  # without mining there is no tuning
 
 
 def test_a_broken_configuration_still_shows_the_graph(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

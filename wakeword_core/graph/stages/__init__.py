@@ -18,6 +18,7 @@ from wakeword_core.graph.stages import (
     report,
     shards,
     speech,
+    teachers,
     tflite,
     torch_program,
     training,
@@ -30,6 +31,7 @@ STAGES: tuple[Stage, ...] = (
     shards.STAGE,  # rows of a split -> decoded audio in Parquet
     features.STAGE,  # audio -> windows of features in HDF5
     cmvn.STAGE,  # training windows -> mean and deviation of each band
+    teachers.STAGE,  # finished models -> what they say of each training window
     training.STAGE,  # windows -> network
     mining.STAGE,  # network -> clips that it wrongly fires at
     tuning.STAGE,  # network and clips -> tuned network

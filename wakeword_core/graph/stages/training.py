@@ -1,15 +1,26 @@
 """Training: the network, with the averaged weights of its last or best epoch."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from wakeword_core.config import Config
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
 from wakeword_core.graph.stages import cmvn
+from wakeword_core.lineage.given import GivenModel
+from wakeword_core.stage_names import TEACHER_SCORES
 from wakeword_core.store.artifacts import Artifact
+
+if TYPE_CHECKING:
+    from wakeword_core.features.cmvn import Cmvn
+    from wakeword_core.models.scoring import ScoringModel
+    from wakeword_core.teaching.scores import TeacherScores
 
 SETTINGS = ("phrase", "seed", "training", "features.frontend", "data.audio.sample_rate", "labels")
 """What a training depends on besides its windows."""
+_START = "start"
+"""The part that a model plays from which the training goes on."""
 
 
 def validation_decides(config: Config) -> bool:
@@ -17,27 +28,61 @@ def validation_decides(config: Config) -> bool:
     return config.training.validation.keep == "best" or config.training.schedule.kind == "plateau"
 
 
+def is_taught(config: Config) -> bool:
+    """Return whether the network learns what teachers say besides its labels."""
+    return bool(config.training.teacher.models)
+
+
+def started_from(config: Config) -> Mapping[str, str]:
+    """Return the model that the training goes on from, if there is one."""
+    model = config.training.start_from
+    return {} if model is None else {_START: model}
+
+
+def can_start(config: Config, models: Mapping[str, GivenModel]) -> None:
+    """Raise what keeps the training from going on from the model that is named."""
+    from wakeword_core.training.starting import require_startable
+
+    require_startable(models[_START], config)
+
+
+def beginning(
+    config: Config, inputs: Mapping[str, Artifact], models: Mapping[str, GivenModel]
+) -> "tuple[Cmvn, ScoringModel | None, TeacherScores | None]":
+    """Return what features are normalised by, the model that the training goes on from, and what its teachers say."""
+    from wakeword_core.features.cmvn import Cmvn
+    from wakeword_core.teaching.scores import load_scores
+    from wakeword_core.training.starting import starting_model
+
+    start = starting_model(models[_START].path, config) if models else None
+    normalised_by = start.cmvn if start else Cmvn.load(inputs["cmvn_stats"].file(cmvn.FILE))
+    return normalised_by, start, load_scores(inputs[TEACHER_SCORES].path) if is_taught(config) else None
+
+
 def make(run: StageRun) -> None:
     """Train the network, or go on with a training that was killed."""
-    from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import open_windows
     from wakeword_core.training.loop import train
     from wakeword_core.training.records import CURVE, HISTORY, history_curve
     from wakeword_core.training.run import CHECKPOINTS
+    from wakeword_core.training.starting import starting_config
 
     if run.config.export.tflite.enabled:
         from wakeword_core.export.tflite.make import require_possible
 
         require_possible(run.config)  # now, not when the training is over
     _ = run.device  # recorded with the artifact
+    normalised_by, start, teacher = beginning(run.config, run.inputs, run.models)
     summary = train(
         open_windows(run.inputs["mel_features[train]"].path),
         open_windows(run.inputs["mel_features[val]"].path),
-        Cmvn.load(run.inputs["cmvn_stats"].file(cmvn.FILE)),
-        run.config,
+        normalised_by,
+        starting_config(run.config),
         run.out,
         run.progress,
         run.on_epoch,
+        start,
+        teacher,
     )
     (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.validation.max_fpr))
     # of validation, too, which need not have a part in the weights
@@ -68,12 +113,15 @@ STAGE = Stage(
         Input("mel_features", split="train"),
         Input("mel_features", split="val", decides=validation_decides),
         Input("cmvn_stats"),
+        Input(TEACHER_SCORES, decides=is_taught),
     ),
     settings=SETTINGS,
     group="model",
     kinds=("pytorch", "mlflow"),
     description=__doc__,
     checks=(check(beats_chance, inputs=(Input("mel_features", split="val"),), limits=("checks.min_val_auc",)),),
+    models=started_from,
+    fit=can_start,
     resumable=True,
     gpu=True,
 )

@@ -4,6 +4,7 @@ from wakeword_core.config import Config
 from wakeword_core.files import link_or_copy
 from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check
 from wakeword_core.graph.stages import cmvn, training
+from wakeword_core.stage_names import TEACHER_SCORES
 from wakeword_core.store.artifacts import Artifact
 
 _FIGURES_OF_A_MODEL = ("val_loss", "val_auc", "val_pauc", "parameters")
@@ -23,6 +24,11 @@ def validation_decides(config: Config) -> bool:
     return config.mining.enabled and (config.mining.tuning.keep == "better" or training.validation_decides(config))
 
 
+def is_taught(config: Config) -> bool:
+    """Return whether there is a tuning in which teachers say something of the training windows."""
+    return config.mining.enabled and training.is_taught(config)
+
+
 def make(run: StageRun) -> None:
     """Train on with the mined clips; where there are none, hand the trained network on as it is."""
     from wakeword_core.training.records import CURVE, HISTORY, history_curve
@@ -37,17 +43,22 @@ def make(run: StageRun) -> None:
         return
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.mining.tuning import Sources, clean_up, tune
+    from wakeword_core.models.scoring import load_model
+    from wakeword_core.teaching.scores import load_scores
 
+    # a training that went on from another model kept what that one's features are normalised by
+    own = run.config.training.start_from is None
     features = [run.inputs[f"mel_features[{split}]"].path for split in ("train", "val")]
     run.figures = tune(
         Sources(trained.path, mined.path, run.inputs["audio_shards[train]"].path, *features),
-        Cmvn.load(run.inputs["cmvn_stats"].file(cmvn.FILE)),
+        Cmvn.load(run.inputs["cmvn_stats"].file(cmvn.FILE)) if own else load_model(trained.path)[0].cmvn,
         run.config,
         run.device,
         run.out,
         run.parts,
         run.progress,
         run.on_epoch,
+        load_scores(run.inputs[TEACHER_SCORES].path) if is_taught(run.config) else None,
     )
     (run.out / CURVE).write_bytes(history_curve(run.out / HISTORY, run.config.training.validation.max_fpr))
     # not before everything else is written: until then a killed build goes on from its last epoch
@@ -91,6 +102,7 @@ STAGE = Stage(
         Input("mel_features", split="train"),
         Input("mel_features", split="val", decides=validation_decides),
         Input("cmvn_stats"),
+        Input(TEACHER_SCORES, decides=is_taught),
     ),
     settings=("mining.tuning", *training.SETTINGS),
     switch="mining.enabled",

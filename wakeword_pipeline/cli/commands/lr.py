@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from wakeword_core.graph.project import Project
+from wakeword_core.store.artifacts import Artifact
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.logs import Bars
 from wakeword_pipeline.orchestration.home import ProjectOptions
@@ -27,22 +28,30 @@ def find_learning_rate(
 
 def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *, as_json: bool) -> None:
     config = project.config
+    stage, training = project.stages["trained_model"], config.training
     features = project.require("mel_features", "train").path
-    statistics = project.require("cmvn_stats").file("cmvn.json")
+    inputs: dict[str, Artifact] = {
+        source.stage: project.require(source.stage) for source in project.deciding_inputs(stage) if source.split is None
+    }
+    models = project.given_models(stage)
+    # that share of the configured rate is the peak of a training that goes on from a model
+    share = training.start_rate if models else 1.0
     # torch loads in seconds: only now, when there is something to learn from
     from wakeword_core.evaluation.measure.plots import rate_curve
-    from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.features.store import open_windows
     from wakeword_core.files import replacing
+    from wakeword_core.graph.stages.training import beginning
     from wakeword_core.training.lr_finder import Rates, find_rate
 
     with Bars() as progress:
-        result = find_rate(open_windows(features), Cmvn.load(statistics), config, Rates(*rates), progress)
+        normalised_by, start, teacher = beginning(config, inputs, models)
+        result = find_rate(open_windows(features), normalised_by, config, Rates(*rates), progress, start, teacher)
+    suggestion = result.suggestion / share
     marks = {"suggested": result.suggestion, "steepest descent": result.steepest, "lowest loss": result.lowest}
     picture = out or project.home / "lr_find" / f"{config.unique_name}.png"
     with replacing(picture) as part:
         part.write_bytes(rate_curve(result.rates, result.losses, result.smoothed, marks))
-    marks["set in training.schedule.learning_rate"] = config.training.schedule.learning_rate
+    marks["set in training.schedule.learning_rate"] = training.schedule.learning_rate * share
     table = Table(title="\nlearning rates", title_justify="left")
     for column in ("", "rate", "loss"):
         table.add_column(column, justify="left" if not column else "right")
@@ -51,11 +60,11 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     Console().print(table)
     end = f"ended at {result.rates[-1]:.2g}, where the loss ran away" if result.diverged else "the loss never ran away"
     print(f"{len(result.rates)} batches; {result.too_narrow or end}")
-    print(f"suggestion: --set training.schedule.learning_rate={result.suggestion:.2g}")
+    print(f"suggestion: --set training.schedule.learning_rate={suggestion:.2g}")
     print(printable(f"picture: {picture}"))
     if as_json:
         figures = {
-            "suggestion": result.suggestion,
+            "suggestion": suggestion,
             "steepest": result.steepest,
             "lowest": result.lowest,
             "diverged": result.diverged,

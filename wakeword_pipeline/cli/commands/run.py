@@ -86,6 +86,7 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
 
         MicroFrontend(config.features.frontend).stream()  # which says what is missing before anything is built
     require_judge(project, select)
+    project.require_fitting_models()
     require_space(home, MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)
     banner(project.config, home)
