@@ -6,8 +6,9 @@ Each word and fold is a whole build (manifest to ONNX) in a home that is kept, s
 stopped. What ships, the exported model and its judge, then scores the fold's test third, at 10 dB over noise, and its
 background, with the detector that they were exported with. Thresholds of the table are read off each fold's test, as
 for other engines in peers.py; beside it stands what the thresholds chosen on validation gave, which is what a device
-would do. The last line is one JSON object; the ratio to the goal is that of all words and folds, and missing where only
-some were asked for.
+would do. With --teacher accurate, each model also learns what one of that preset says, which is built first, from the
+same recordings and in the same home. The last line is one JSON object; the ratio to the goal is that of all words and
+folds, and missing where only some were asked for.
 """
 
 import argparse
@@ -58,7 +59,9 @@ class Tested:
 
 def main() -> int:
     """Run the benchmark."""
-    given = argument_parser(__doc__, ".wakeword-words", EVERY_RUN, "all nine").parse_args()
+    parser = argument_parser(__doc__, ".wakeword-words", EVERY_RUN, "all nine")
+    parser.add_argument("--teacher", metavar="PRESET", help="preset of a model that teaches; it gets no --set")
+    given = parser.parse_args()
     tested = [_tested(word, fold, given) for word, fold in given.runs]
     by_word = {one.word: [other for other in tested if other.word == one.word] for one in tested}
     results = [_word_figures(word, folds) for word, folds in by_word.items()]
@@ -110,12 +113,22 @@ def word_config(word: str, fold: int, given: argparse.Namespace, elsewhere: bool
     return Config.model_validate(base)
 
 
+def taught(config: Config, word: str, fold: int, given: argparse.Namespace) -> Config:
+    """The same with a teacher of the preset `given.teacher`, which is built or found; as it is where there is none."""
+    if given.teacher is None:
+        return config
+    its_own = argparse.Namespace(**{**vars(given), "preset": given.teacher, "set": []})
+    project = Project(word_config(word, fold, its_own), given.home.resolve())
+    teacher = built_up_to_onnx(project, f"{word} {fold}, teacher")
+    return config.changed({"training.teacher.models": [teacher.key]})
+
+
 def _tested(word: str, fold: int, given: argparse.Namespace) -> Tested:
     from wakeword_core.evaluation.streams.scores import score_streams
     from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 
     started = time.monotonic()
-    config = word_config(word, fold, given)
+    config = taught(word_config(word, fold, given), word, fold, given)
     project = Project(config, given.home.resolve())
     model = as_shipped(project, f"{word} {fold}")
     scores = score_streams(model.score_audio, project.require("audio_shards", "test").path, config)
@@ -235,6 +248,7 @@ def _summary(results: list[dict[str, Any]], given: argparse.Namespace) -> dict[s
         "folds": f"{len(given.runs)} of {len(EVERY_RUN)}",
         "goal": {f"{target:g}": frr for target, frr in goals.items()},
         "preset": given.preset,
+        "teacher": given.teacher,
         "settings": given.set,
         "mean_frr_at_fah": means,
         "words": results,

@@ -1,6 +1,7 @@
 """The arithmetic of the benchmark of words: what is read off a fold, and what several folds say together."""
 
 import argparse
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import words
 from wakeword_core.config import Config
 from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
+from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages import STAGES
 
 
@@ -44,9 +46,33 @@ def test_no_more_is_built_than_the_exported_model_takes() -> None:
     assert of["onnx_model"] <= {stage for stage, _ in built} and "metrics_report" not in {stage for stage, _ in built}
 
 
+def test_a_teacher_is_built_of_its_preset_alone_and_named_by_its_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    built: list[Config] = []
+
+    def build(project: Project, name: str) -> SimpleNamespace:
+        built.append(project.config)
+        return SimpleNamespace(key="abcdef123456")
+
+    monkeypatch.setattr(words, "built_up_to_onnx", build)
+    monkeypatch.setattr(words, "sources", lambda *given: [])
+    given = argparse.Namespace(
+        preset="balanced", teacher="accurate", set=["training.teacher.share=0.3"], home=tmp_path, words=0,
+        audio_root=tmp_path,
+    )  # fmt: skip
+    config = words.word_config("alexa", 0, given)
+    student = words.taught(config, "alexa", 0, given)
+    assert student.training.teacher.models == ("abcdef123456",) and student.training.teacher.share == 0.3
+    assert built[0].training.model.members == 3 and built[0].training.teacher == Config().training.teacher
+    assert built[0].data == student.data and student.training.model == config.training.model
+    given.teacher = None
+    assert words.taught(config, "alexa", 0, given) is config and len(built) == 1
+
+
 def test_some_folds_are_no_ratio_to_the_goal() -> None:
     results = [words._word_figures(word, [one_fold(word, 0, at(0.1, 0.05, 0, 0))]) for word in words.WORDS]
-    given = argparse.Namespace(runs=list(words.EVERY_RUN), preset="accurate", set=[])
+    given = argparse.Namespace(runs=list(words.EVERY_RUN), preset="accurate", teacher=None, set=[])
     assert words._summary(results, given)["ratio"] == pytest.approx(0.03 / 0.05)
     given.runs = given.runs[:3]
     some = words._summary(results, given)
