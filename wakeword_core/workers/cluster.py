@@ -62,7 +62,8 @@ class _Cluster:
         self._counted = "GPU" if device == "cuda" else "CPU"
         self._perform = ray.remote(perform_there)
         self._running: dict[Future[Outcome[Any]], Any] = {}
-        self._size, self._sized, self._answered = 1, 0.0, time.monotonic()
+        self._size, self._sized = 1, 0.0
+        self._silent_since: float | None = None
         self._head = str(ray.get_runtime_context().gcs_address)
 
     @property
@@ -81,6 +82,7 @@ class _Cluster:
         future: Future[Outcome[Any]] = reference.future()
         self._running[future] = reference
         future.add_done_callback(lambda done: self._running.pop(done, None))
+        self._silent_since = None  # tasks are sent as others come back
         return future
 
     def death(self, error: BaseException) -> WorkerDiedError | None:
@@ -103,8 +105,10 @@ class _Cluster:
     def check(self) -> None:
         """Raise ClusterError when the head has been out of reach for long: without it nothing is done again."""
         if _answers(self._head):
-            self._answered = time.monotonic()
-        elif time.monotonic() - self._answered > _HEAD_SECONDS:
+            self._silent_since = None
+        elif self._silent_since is None:  # nobody looks while tasks come back
+            self._silent_since = time.monotonic()
+        elif time.monotonic() - self._silent_since > _HEAD_SECONDS:
             self._running.clear()
             raise ClusterError(
                 f"the head of the Ray cluster, {self._head}, has not answered for {_HEAD_SECONDS:g} s; what is "

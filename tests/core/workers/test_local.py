@@ -4,17 +4,21 @@ import itertools
 import logging
 import multiprocessing
 import os
+from concurrent.futures import Future
 from functools import partial
 from operator import itemgetter
+from pathlib import Path
 
 import pytest
 from tasks import die_at, fail_at, square
 
 from wakeword_core.cores import map_in_threads
-from wakeword_core.errors import ChangedRecordingError, ConfigError, DataError, WakewordError
+from wakeword_core.errors import ChangedRecordingError, ClusterError, ConfigError, DataError, WakewordError
+from wakeword_core.workers import cluster
 from wakeword_core.workers.base import WORTH_SECONDS
 from wakeword_core.workers.cluster import connect
 from wakeword_core.workers.local import THIS_MACHINE, LocalWorkers
+from wakeword_core.workers.tasks import Expected
 
 
 @pytest.fixture
@@ -101,3 +105,36 @@ def test_on_a_server_no_configuration_names_a_cluster_of_strangers(monkeypatch):
 def test_all_cores_are_used_unless_fewer_are_asked_for():
     assert THIS_MACHINE.cores == len(os.sched_getaffinity(0)) and LocalWorkers(3).cores == 3
     assert THIS_MACHINE.device("auto", lambda: "cuda") == "cuda" and not THIS_MACHINE.elsewhere
+
+
+class StandInForRay:
+    """As much of Ray as sends tasks of which none is ever done."""
+
+    gcs_address = "127.0.0.1:1"
+
+    def get_runtime_context(self):
+        return self
+
+    def remote(self, *_):
+        return self
+
+    def options(self, **_):
+        return self
+
+    def future(self):
+        return Future()
+
+
+def test_the_head_of_a_cluster_is_given_up_once_it_has_been_silent_for_long_and_not_after_long_work(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(cluster, "_answers", lambda address: False)
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
+    pool = cluster._Cluster(StandInForRay(), "cpu", Expected({}, Path()))
+    for _ in range(2):  # tasks came back for an hour, so that nobody looked after the head
+        now[0] += 3_600
+        pool.check()
+        pool.submit(square, 1, "one", alone=False)
+    pool.check()
+    now[0] += cluster._HEAD_SECONDS + 1
+    with pytest.raises(ClusterError, match=r"the head of the Ray cluster, 127\.0\.0\.1:1, has not answered for 20 s"):
+        pool.check()
