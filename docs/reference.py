@@ -44,6 +44,9 @@ _TYPES = {
     "object": "names with values",
 }
 
+_INPUTS = dict.fromkeys(("training.teacher.models", "training.start_from"), ("trained_model", "tuned_model"))
+"""Settings that name models, and the stages that these are inputs of."""
+
 
 def settings_page() -> str:
     """Return the page of all settings: a table for each group of them."""
@@ -112,8 +115,10 @@ def _default(value: Any) -> str:
 
 def stale_stages(name: str, group: type[Settings]) -> tuple[str, ...]:
     """Return the stages whose own settings hold the setting of a dotted name, which is one of `group`."""
+    if name in _INPUTS:
+        return _INPUTS[name]
     if DECIDES_NOTHING in group.model_fields[name.rpartition(".")[2]].metadata:
-        return ()
+        return tuple(stage.name for stage in STAGES if name in stage.settings)
     return tuple(stage.name for stage in STAGES if any(f"{name}.".startswith(branch) for branch in _branches(stage)))
 
 

@@ -10,7 +10,8 @@ import pytest
 from wakeword_core.export.targets import TARGETS
 from wakeword_core.files import write_json, write_text
 from wakeword_core.store.artifacts import ArtifactStore, Build
-from wakeword_pipeline.cli.main import export, main
+from wakeword_pipeline.cli.main import main
+from wakeword_pipeline.cli.using import export
 
 
 @pytest.fixture
