@@ -32,10 +32,10 @@ from wakeword_core.graph.stages.manifest import FORGOTTEN_FACET
 from wakeword_core.lineage.given import GivenModel, find_given, inputs_of
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.copies import refresh_copies
+from wakeword_core.recordings.data_sets.unpacking import unpack_data_sets
 from wakeword_core.recordings.forgotten import FILE as FORGOTTEN_FILE
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache, scan
-from wakeword_core.recordings.unpacking import unpack_data_sets
 from wakeword_core.registry.history import Registry
 from wakeword_core.stage_names import CHAMPION, MANIFEST, MODEL, RAW_AUDIO
 from wakeword_core.store.artifacts import (

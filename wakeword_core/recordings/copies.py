@@ -31,7 +31,7 @@ from wakeword_core.files import (
     write_json,
 )
 from wakeword_core.progress import Progress, silent
-from wakeword_core.recordings.data_sets import STATE
+from wakeword_core.recordings.data_sets.files import STATE
 from wakeword_core.recordings.sources import chooser
 from wakeword_core.store.locks import exclusive
 from wakeword_core.store.objects import WEAK, Entry, Objects

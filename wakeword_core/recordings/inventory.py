@@ -8,7 +8,7 @@ import pandas as pd
 
 from wakeword_core.config import DataConfig, SourceConfig
 from wakeword_core.progress import Progress, silent
-from wakeword_core.recordings.data_sets import Index
+from wakeword_core.recordings.data_sets.files import Index
 from wakeword_core.recordings.health import header_faults
 from wakeword_core.recordings.labels import stated_labels
 from wakeword_core.recordings.manifest import describe, judged, quarantine_copies

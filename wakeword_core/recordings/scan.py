@@ -21,7 +21,7 @@ from wakeword_core.cores import available_cores, map_in_threads
 from wakeword_core.errors import DataError
 from wakeword_core.files import canonical_json, digest, hash_file, parse_json
 from wakeword_core.progress import Progress, silent
-from wakeword_core.recordings.data_sets import unpacked_of
+from wakeword_core.recordings.data_sets.files import unpacked_of
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.labels import speaker_groups
 from wakeword_core.recordings.sources import LeftOut, SourceFile, State, find_recordings, locate

@@ -276,14 +276,19 @@ def test_runs_outside_of_the_home_are_not_deleted(tracked: Project, tmp_path: Pa
     assert other.is_dir()
 
 
-def test_what_a_removed_recording_left_is_compacted_away(project: Project) -> None:
-    assert "all is compact" in command(project, "gc", "--compact")
-    folder = Path(project.config.data.sources[0].path)
-    gone = hash_file(folder / "ada" / "0.wav")
-    (folder / "ada" / "0.wav").unlink()
+def without_a_recording(project: Project) -> tuple[str, Project, Artifact]:
+    """Remove a recording: its hash, the project since, and shards that hold it though it does not count."""
+    path = Path(project.config.data.sources[0].path) / "ada" / "0.wav"
+    gone = hash_file(path)
+    path.unlink()
     after = Project(project.config.changed({"shards.compact_above": 1.0}), project.home)
     after.build("raw_manifest")
-    before, _ = after.build("audio_shards", "train")
+    return gone, after, after.build("audio_shards", "train")[0]
+
+
+def test_what_a_removed_recording_left_is_compacted_away(project: Project) -> None:
+    assert "all is compact" in command(project, "gc", "--compact")
+    gone, _, before = without_a_recording(project)
     assert before.figures["dead"] == 1
     result = json.loads(command(project, "gc", "--compact", "--delete", "--json").splitlines()[-1])
     assert result["compacted"] == ["audio_shards[train]"] and result["deleted"]
@@ -294,12 +299,7 @@ def test_what_a_removed_recording_left_is_compacted_away(project: Project) -> No
 
 def test_a_purge_compacts_what_holds_it_without_counting_it(tracked: Project, monkeypatch) -> None:
     project = tracked
-    folder = Path(project.config.data.sources[0].path)
-    gone = hash_file(folder / "ada" / "0.wav")
-    (folder / "ada" / "0.wav").unlink()
-    after = Project(project.config.changed({"shards.compact_above": 1.0}), project.home)
-    after.build("raw_manifest")
-    before, _ = after.build("audio_shards", "train")
+    gone, after, before = without_a_recording(project)
     model = stand_in(after, "cmvn_stats", before)
 
     def rebuild(*_: object, **__: object) -> None:

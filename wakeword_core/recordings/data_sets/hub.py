@@ -6,7 +6,7 @@ from typing import Any
 
 from wakeword_core.config.remote import HubName
 from wakeword_core.errors import MissingDependencyError, RemoteError, reason_of
-from wakeword_core.recordings.members import AUDIO, BrokenFileError, Layout, Member, Wanted
+from wakeword_core.recordings.data_sets.members import AUDIO, BrokenFileError, Layout, Member, Wanted
 
 _ROWS_AT_ONCE = 16
 

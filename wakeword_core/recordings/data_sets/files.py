@@ -11,8 +11,8 @@ from wakeword_core.config.recordings import ColumnsConfig
 from wakeword_core.config.remote import DATA_SUFFIXES, HubName
 from wakeword_core.errors import DataError
 from wakeword_core.files import as_type, inside, read_json
-from wakeword_core.recordings.hub import read_split, splits_on_hub
-from wakeword_core.recordings.members import Member, Wanted, read_members
+from wakeword_core.recordings.data_sets.hub import read_split, splits_on_hub
+from wakeword_core.recordings.data_sets.members import Member, Wanted, read_members
 from wakeword_core.recordings.sources import NOT_CHOSEN, OUTSIDE, LeftOut, State, as_text, chooser, walk
 from wakeword_core.store.parts import is_usable_path
 

@@ -27,9 +27,9 @@ from wakeword_core.config.remote import CACHE_VARIABLE, require_allowed
 from wakeword_core.errors import DataError, RemoteError, WakewordError, reason_of
 from wakeword_core.files import digest, reading, replacing, require_space, write_json
 from wakeword_core.progress import Progress, silent
-from wakeword_core.recordings.data_sets import INDEX, DataFile, Index, Unpacked, hub_files, local_files
+from wakeword_core.recordings.data_sets.files import INDEX, DataFile, Index, Unpacked, hub_files, local_files
+from wakeword_core.recordings.data_sets.members import BrokenFileError, Member, require_room
 from wakeword_core.recordings.forgotten import Forgotten
-from wakeword_core.recordings.members import BrokenFileError, Member, require_room
 from wakeword_core.recordings.sources import LeftOut, as_text
 from wakeword_core.sound_formats import SOUND_ENDINGS, sound_format
 from wakeword_core.store.locks import exclusive
