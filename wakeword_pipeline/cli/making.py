@@ -23,7 +23,7 @@ _PANEL = "Make a model"
 def demo(
     home: Home = None,
     phrase: Annotated[str, typer.Option(help='The wake word, such as "hello house".')] = "hey robin",
-    fast: Annotated[bool, typer.Option(help="Use a smaller data set and a smaller model.")] = False,
+    fast: Annotated[bool, typer.Option(help="Use a smaller data set and a shorter training.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Synthesize a data set for a phrase, build a model from it, and print the result."""
