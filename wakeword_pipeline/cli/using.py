@@ -145,6 +145,28 @@ def captures(
 
 
 @commands.command(rich_help_panel=_PANEL)
+def review(
+    folder: Annotated[Path, typer.Argument(help="What was given to --keep.")],
+    model: Annotated[
+        Path | None, typer.Option(help="An exported .onnx file, or its folder, whose scores are drawn.")
+    ] = None,
+    speaker: Annotated[str, typer.Option(help="Who speaks in what holds the word, unless the page says another.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of what is labelled, unless the page says another.")] = "",
+    reviewer: Annotated[
+        str | None, typer.Option(help="Who reviews, unless the page says another. \\[default: the user's name]")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's need a token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 8766,
+) -> None:
+    """Listen in the browser to what was kept in a folder, and label it: the labels are a source of recordings."""
+    from wakeword_pipeline.cli.commands.review import review_captures
+
+    review_captures(folder, model, speaker=speaker, licence=licence, reviewer=reviewer, host=host, port=port)
+
+
+@commands.command(rich_help_panel=_PANEL)
 def export(
     target: Annotated[
         Literal["esphome", "openwakeword", "onnx", "torch"], typer.Option("--to", help="What will run the model.")

@@ -1,36 +1,27 @@
 """The page at `/`, its scripts, and onnxruntime-web."""
 
 import asyncio
-import base64
-import hashlib
 import logging
 import math
-import re
 import threading
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from wakeword_core.errors import WakewordError
 from wakeword_core.serving.page.onnxruntime_web import MODULE, PACKAGE
+from wakeword_core.serving.page.page_file import HEADERS, TYPES, page_file
 from wakeword_core.serving.refusals import RefusedError
 
 log = logging.getLogger(__name__)
 
 _INDEX = "index.html"
-_SCRIPTS = ("detector.js", "microphone_worklet.js", "pictures.js", "places.js", "sound.js")
-_TYPES = {".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
-"""The module `mimetypes` differs from system to system, and a browser runs no script of another type."""
-_INLINE = re.compile(rb"<(script|style)[^>]*>(.*?)</\1>", re.DOTALL)
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+_BESIDE = ("detector.js", "microphone_worklet.js", "pictures.js", "places.js", "sound.js", "style.css")
 _RUNTIME = f"ort/{PACKAGE.version}"
 _AT_ONCE_SECONDS = 1.0
 """How long a request waits for it, as it takes to read files that are here."""
@@ -91,64 +82,17 @@ class BrowserRuntime:
         path = PACKAGE.kept_in(self._cache) / name
         if name not in PACKAGE.files or not (await self.facts()).module:
             raise HTTPException(404, f"{PACKAGE} has no {name[:100]!r} here")
-        headers = {**_HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
-        return FileResponse(path, headers=headers, media_type=_TYPES[path.suffix])
-
-
-@dataclass(frozen=True)
-class PageFile:
-    """A small file, held in memory."""
-
-    content: bytes
-    headers: Mapping[str, str]
-
-    async def response(self, request: Request) -> Response:
-        """Return the file, or 304 if the browser has it already."""
-        if request.headers.get("if-none-match") == self.headers["ETag"]:
-            return Response(status_code=304, headers=self.headers)
-        return Response(self.content, headers=self.headers)
+        headers = {**HEADERS, "Cache-Control": "public, max-age=31536000, immutable"}
+        return FileResponse(path, headers=headers, media_type=TYPES[path.suffix])
 
 
 def page_routes(cache: Path) -> APIRouter:
     """Make the routes of the page; onnxruntime-web is kept in `cache`, and fetched when a page first needs it."""
     router = APIRouter(include_in_schema=False)
-    for name in (_INDEX, *_SCRIPTS):
-        file = _page_file(name)
+    for name in (_INDEX, *_BESIDE):
+        file = page_file(__package__, name, permissions="microphone=(self)")
         router.add_api_route("/" if name == _INDEX else f"/{name}", file.response, response_model=None)
     runtime = BrowserRuntime(cache)
     router.add_api_route("/ort", runtime.facts)
     router.add_api_route(f"/{_RUNTIME}/{{name}}", runtime.file, response_model=None)
     return router
-
-
-def _page_file(name: str) -> PageFile:
-    content = files(__package__).joinpath(name).read_bytes()
-    headers = {
-        **_HEADERS,
-        "Content-Type": f"{_TYPES[Path(name).suffix]}; charset=utf-8",
-        "Cache-Control": "no-cache",
-        "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
-    }
-    if name == _INDEX:
-        headers["Content-Security-Policy"] = content_security_policy(content)
-        headers["Permissions-Policy"] = "microphone=(self)"
-    return PageFile(content, headers)
-
-
-def content_security_policy(page: bytes) -> str:
-    """Return a policy that allows the page this server's files, its own inline script and style, and WebAssembly."""
-    hashes: dict[bytes, list[str]] = {b"script": [], b"style": []}
-    for kind, text in _INLINE.findall(page):
-        hashes[kind].append(f"'sha256-{base64.b64encode(hashlib.sha256(text).digest()).decode()}'")
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src 'self' 'wasm-unsafe-eval' {' '.join(hashes[b'script'])}",
-            f"style-src {' '.join(hashes[b'style'])}",
-            "connect-src 'self'",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
-    )

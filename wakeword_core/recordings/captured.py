@@ -1,0 +1,261 @@
+"""What people said of captures: the table of labels in their folder, which is a source as it is.
+
+A capture is what `serve --keep` or `listen --keep` wrote to a folder: NAME.flac and NAME.json. A person says of it:
+
+| state | where it is kept | role | split |
+|---|---|---|---|
+| yes | a row of `labels.csv`, whose label is the word | positive | by its bytes: train or test |
+| no | a row of `labels.csv` without a label | hard_negative | by its bytes: train or test |
+| unsure | a row of `set_aside.csv` | | |
+| deleted | a row of `set_aside.csv`; its files are gone | | |
+
+What is labelled yes or no is moved to the folder `labelled`, where nothing deletes it because of its age: a model may
+have learnt from it. Any number of processes may write; each waits for the lock of the folder.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+from wakeword_core.config import Role, Split
+from wakeword_core.errors import DataError, reason_of
+from wakeword_core.files import digest, hash_file, write_text
+from wakeword_core.store.locks import exclusive
+from wakeword_core.text import printable
+
+State = Literal["yes", "no", "unsure", "deleted"]
+
+TABLE, SET_ASIDE, LABELLED = "labels.csv", "set_aside.csv", "labelled"
+"""In the folder of captures: the table that is a source, that of all else that was said, and the recordings."""
+COLUMNS = ("path", "label", "role", "speaker", "licence", "split", "reviewer", "reviewed")
+SET_ASIDE_COLUMNS = ("path", "state", "reviewer", "reviewed")
+ROLES: Mapping[State, Role] = {"yes": "positive", "no": "hard_negative"}
+"""What a state means to training; the others mean nothing to it."""
+TEST_SHARE = 0.25
+"""Of labelled captures: they are never trained on, and so tell whether a later model still makes an old mistake."""
+LONGEST_TEXT = 200
+"""Characters of a word, a speaker, a licence or a reviewer."""
+_IN_TEST = " (test)"
+"""What a speaker is called besides in test: a speaker group is on one side of the splits, whoever is meant."""
+_SOUND, _FACTS = ".flac", ".json"
+_LOCK = ".labels.lock"
+_NAME = re.compile(r"[0-9A-Za-z][\w.-]{0,200}", re.ASCII)
+_PRIVATE = 0o600
+_MOST_BYTES = 64 * 2**20
+_HASH_DIGITS = 8
+
+
+@dataclass(frozen=True)
+class Review:
+    """What somebody said of one capture, and when."""
+
+    name: str
+    """Of the capture's files, without their endings."""
+    state: State
+    reviewer: str
+    reviewed: str
+    """UTC, ISO 8601."""
+    word: str = ""
+    """What is said in it, where the state is yes."""
+    speaker: str = ""
+    licence: str = ""
+    split: Split | Literal[""] = ""
+
+    @property
+    def revision(self) -> str:
+        """Return what another review of the same capture differs in."""
+        return digest([self.state, self.reviewer, self.reviewed, self.word, self.speaker, self.licence])[:16]
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What somebody says of one capture now."""
+
+    state: State
+    reviewer: str = ""
+    word: str = ""
+    speaker: str = ""
+    licence: str = ""
+
+
+class ReviewedMeanwhileError(DataError):
+    """Somebody else has said something of a capture that whoever reviews it did not see yet."""
+
+    def __init__(self, review: Review) -> None:
+        self.review = review
+        super().__init__(f"{review.reviewer or 'somebody'} said {review.state} of {review.name} meanwhile")
+
+
+def split_of_capture(recording_id: str) -> Split:
+    """Return the split of a labelled capture, by the SHA-256 of its bytes alone: a quarter is for the test."""
+    return "test" if int(recording_id[:_HASH_DIGITS], 16) < TEST_SHARE * 16**_HASH_DIGITS else "train"
+
+
+def sound_of(folder: Path, name: str) -> Path | None:
+    """Return the file of a capture, wherever it is in its folder; None where there is none, or it is a link."""
+    if not _NAME.fullmatch(name):
+        return None
+    places = (folder / LABELLED / f"{name}{_SOUND}", folder / f"{name}{_SOUND}")
+    return next((path for path in places if path.is_file() and not path.is_symlink()), None)
+
+
+def read_reviews(folder: Path) -> dict[str, Review]:
+    """Return what was said of the captures of a folder, by their names; DataError where a table is not as written here.
+
+    The table of labels counts where a capture is in both, as after a kill.
+    """
+    aside = (_set_aside(row) for row in _rows(folder / SET_ASIDE, SET_ASIDE_COLUMNS))
+    labelled = (_labelled(row) for row in _rows(folder / TABLE, COLUMNS))
+    return {review.name: review for reviews in (aside, labelled) for review in reviews}
+
+
+def save_review(folder: Path, name: str, opinion: Opinion, seen: str | None = None) -> Review:
+    """Write what somebody says of a capture, moving or deleting its files, and return it.
+
+    `seen` is the revision of what was said before, empty where nothing was: ReviewedMeanwhileError when it is another.
+    DataError when there is no such capture, a text is too long or not one line, or the folder cannot be written to.
+    """
+    opinion = _checked(opinion)
+    try:
+        with exclusive(folder / _LOCK):
+            reviews = read_reviews(folder)
+            before = reviews.get(name)
+            if before and seen is not None and before.revision != seen:
+                raise ReviewedMeanwhileError(before)
+            sound = sound_of(folder, name)
+            if sound is None:
+                raise DataError(f"there is no capture {name[:LONGEST_TEXT]!r} in {folder} any more")
+            review = reviews[name] = _review(name, opinion, sound)
+            _write(folder, reviews, sound, review)
+    except OSError as error:
+        raise DataError(f"the labels in {folder} cannot be written ({reason_of(error)}); see to the folder") from error
+    return review
+
+
+def _checked(opinion: Opinion) -> Opinion:
+    texts = {field: getattr(opinion, field).strip() for field in ("reviewer", "word", "speaker", "licence")}
+    for field, text in texts.items():
+        if len(text) > LONGEST_TEXT or printable(text) != text:
+            raise DataError(f"the {field} must be one line of at most {LONGEST_TEXT} characters; correct it")
+    if opinion.state not in get_args(State):
+        raise DataError(f"{opinion.state!r} is none of {', '.join(get_args(State))}")
+    if opinion.state == "yes" and not texts["word"]:
+        raise DataError("a capture with a wake word needs the word; fill it in")
+    return Opinion(opinion.state, **{**texts, "speaker": texts["speaker"].removesuffix(_IN_TEST)})
+
+
+def _review(name: str, opinion: Opinion, sound: Path) -> Review:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    if opinion.state not in ROLES:
+        return Review(name, opinion.state, opinion.reviewer, now)
+    word, split = opinion.word if opinion.state == "yes" else "", split_of_capture(hash_file(sound))
+    return Review(name, opinion.state, opinion.reviewer, now, word, opinion.speaker, opinion.licence, split)
+
+
+def _write(folder: Path, reviews: Mapping[str, Review], sound: Path, review: Review) -> None:
+    """Put the files of a capture where its review wants them, and write both tables.
+
+    A kill at any moment leaves what was said before, or now, or a capture that nobody has reviewed: no row without
+    sound is left for longer than until the next review, and none with sound that means something else.
+    """
+    if review.state in ROLES:
+        _move(sound, folder / LABELLED)
+        _write_labels(folder, reviews.values())
+        _write_set_aside(folder, reviews.values())
+        return
+    _write_set_aside(folder, reviews.values())
+    _write_labels(folder, reviews.values())
+    if review.state == "deleted":
+        sound.unlink()
+        sound.with_suffix(_FACTS).unlink(missing_ok=True)
+    else:
+        _move(sound, folder)
+
+
+def _move(sound: Path, folder: Path) -> None:
+    if sound.parent == folder:
+        return
+    folder.mkdir(mode=0o700, exist_ok=True)
+    facts = sound.with_suffix(_FACTS)
+    if facts.is_file():  # the facts first, as they were written
+        facts.replace(folder / facts.name)
+    sound.replace(folder / sound.name)
+
+
+def _write_labels(folder: Path, reviews: Iterable[Review]) -> None:
+    """Write the table that is a source: a row for each capture of a role whose sound is there."""
+    rows = [
+        (
+            f"{LABELLED}/{one.name}{_SOUND}",
+            one.word,
+            ROLES[one.state],
+            f"{one.speaker}{_IN_TEST}" if one.speaker and one.split == "test" else one.speaker,
+            one.licence,
+            one.split,
+            one.reviewer,
+            one.reviewed,
+        )
+        for one in reviews
+        if one.state in ROLES and (folder / LABELLED / f"{one.name}{_SOUND}").is_file()
+    ]
+    _write_table(folder / TABLE, COLUMNS, rows)
+
+
+def _write_set_aside(folder: Path, reviews: Iterable[Review]) -> None:
+    rows = [
+        (f"{one.name}{_SOUND}", one.state, one.reviewer, one.reviewed)
+        for one in reviews
+        if one.state == "deleted" or (one.state == "unsure" and sound_of(folder, one.name))
+    ]
+    _write_table(folder / SET_ASIDE, SET_ASIDE_COLUMNS, rows)
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    if not rows and not path.exists():
+        return
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([columns, *sorted(rows)])
+    write_text(path, text.getvalue(), _PRIVATE)
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of a table that this module wrote, each as {column: text}; none where there is no table."""
+    if not path.exists():
+        return []
+    advice = "correct it, or rename it and review again"
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"{path} has more than {_MOST_BYTES / 1e6:,.0f} MB; {advice}")
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            if (header := next(lines, [])) != list(columns):
+                raise DataError(f"{path} has the columns {', '.join(header)}, not {', '.join(columns)}; {advice}")
+            rows = []
+            for fields in filter(None, lines):
+                if len(fields) != len(columns):
+                    raise DataError(f"line {lines.line_num} of {path} has {len(fields)} fields; {advice}")
+                rows.append(dict(zip(columns, fields, strict=True)))
+            return rows
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no table ({reason_of(error)}); {advice}") from error
+
+
+def _labelled(row: Mapping[str, str]) -> Review:
+    name = row["path"].removeprefix(f"{LABELLED}/").removesuffix(_SOUND)
+    state = next((state for state, role in ROLES.items() if role == row["role"]), None)
+    split = next((one for one in get_args(Split) if one == row["split"]), None)
+    if state is None or split is None:
+        known = f"{' or '.join(ROLES.values())}, and a split"
+        raise DataError(f"{TABLE} says of {row['path']} neither the role {known}; correct that row, or remove it")
+    speaker = row["speaker"].removesuffix(_IN_TEST) if split == "test" else row["speaker"]
+    return Review(name, state, row["reviewer"], row["reviewed"], row["label"], speaker, row["licence"], split)
+
+
+def _set_aside(row: Mapping[str, str]) -> Review:
+    state: State = "deleted" if row["state"] == "deleted" else "unsure"
+    return Review(row["path"].removesuffix(_SOUND), state, row["reviewer"], row["reviewed"])

@@ -1,0 +1,162 @@
+"""The web application of a review: its page, the captures, their sound and scores, and what is said of them."""
+
+import asyncio
+import hashlib
+from dataclasses import asdict, dataclass
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.middleware import Middleware
+
+from wakeword_core import __version__
+from wakeword_core.config import FrontendConfig
+from wakeword_core.errors import DataError, WakewordError, reason_of
+from wakeword_core.files import canonical_json
+from wakeword_core.recordings.captured import LONGEST_TEXT, Opinion, ReviewedMeanwhileError, State, save_review
+from wakeword_core.reviewing.captured_sound import CapturedSound
+from wakeword_core.serving.access import BearerToken
+from wakeword_core.serving.network import LOOPBACK_NAMES, OriginGuard
+from wakeword_core.serving.page.page_file import HEADERS, page_file
+from wakeword_core.serving.problems import AnsweringToTheEnd, add_problem_handlers
+from wakeword_core.serving.refusals import RefusedError
+
+_INDEX = "index.html"
+_FILES = {
+    "wakeword_core.reviewing.page": (_INDEX, "review.js", "captures.js"),
+    "wakeword_core.serving.page": ("pictures.js", "sound.js", "style.css"),
+}
+"""Package -> files in it that the page consists of."""
+_PRIVATE = {**HEADERS, "Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin"}
+_MOST_BODY_BYTES = 16_384
+_BODY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the fields of the page have before somebody changes them."""
+
+    reviewer: str = ""
+    speaker: str = ""
+    licence: str = ""
+
+
+class ReviewGuard(OriginGuard):
+    """Refuses what comes by another name than this machine's, and other pages."""
+
+    allows_hosts = allows_origins = "--host"
+
+
+class Said(BaseModel):
+    """What the page says of a capture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=LONGEST_TEXT)
+    state: State
+    reviewer: str = Field("", max_length=LONGEST_TEXT)
+    word: str = Field("", max_length=LONGEST_TEXT)
+    speaker: str = Field("", max_length=LONGEST_TEXT)
+    licence: str = Field("", max_length=LONGEST_TEXT)
+    seen: str = Field("", max_length=LONGEST_TEXT, description="Revision of the review that was seen; empty if none.")
+
+
+def create_app(
+    captured: CapturedSound, defaults: Defaults | None = None, token: str = "", *, loopback: bool = True
+) -> FastAPI:
+    """Make the application. With a `token` all but the page requires it; on `loopback` only this machine's names do."""
+    app = FastAPI(
+        title="wakeword review",
+        summary="What was kept of what a model heard, to be listened to and labelled.",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        middleware=[
+            Middleware(AnsweringToTheEnd),
+            Middleware(ReviewGuard, hosts=LOOPBACK_NAMES if loopback else ()),
+        ],
+    )
+    add_problem_handlers(app)
+
+    @app.exception_handler(WakewordError)
+    async def told(request: Request, error: WakewordError) -> Response:
+        return RefusedError(422, "not_done", str(error)).response()
+
+    for package, names in _FILES.items():
+        for name in names:
+            path = "/" if name == _INDEX else f"/{name}"
+            file = page_file(package, name)
+            app.add_api_route(path, file.response, response_model=None, include_in_schema=False)
+    bearer = [Depends(BearerToken(token))] if token else []
+    app.include_router(_routes(captured, defaults or Defaults()), dependencies=bearer)
+    return app
+
+
+def _routes(captured: CapturedSound, defaults: Defaults) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/captures", summary="List the captures, and what was said of them.")
+    async def captures(request: Request) -> Response:
+        content = await asyncio.to_thread(_listed, captured, defaults)
+        headers = {**_PRIVATE, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type="application/json")
+
+    @router.get("/captures/{name}/sound", summary="Return the sound of a capture.", response_class=Response)
+    async def sound(name: str) -> Response:
+        try:
+            content = await asyncio.to_thread(captured.sound, name)
+        except DataError as error:
+            raise RefusedError(404, "no_capture", str(error)) from error
+        return Response(content, headers=_PRIVATE, media_type="audio/flac")
+
+    @router.get("/captures/{name}/scores", summary="Return the trace of the score in a capture.")
+    async def scores(name: str) -> Response:
+        trace = await asyncio.to_thread(captured.trace, name)
+        return JSONResponse(asdict(trace), headers=_PRIVATE)
+
+    @router.post("/reviews", summary="Say what is in a capture, or delete it.")
+    async def review(request: Request) -> Response:
+        said = await _read_said(request)
+        opinion = Opinion(said.state, said.reviewer, said.word, said.speaker, said.licence)
+        try:
+            saved = await asyncio.to_thread(save_review, captured.folder, said.name, opinion, said.seen)
+        except ReviewedMeanwhileError as error:
+            raise RefusedError(409, "reviewed_meanwhile", str(error)) from error
+        return JSONResponse({**asdict(saved), "revision": saved.revision}, headers=_PRIVATE)
+
+    return router
+
+
+def _listed(captured: CapturedSound, defaults: Defaults) -> bytes:
+    heard, gone = captured.captures()
+    answer = {
+        "folder": str(captured.folder),
+        "scores": captured.model is not None,
+        "defaults": asdict(defaults),
+        "frontend": FrontendConfig().model_dump(mode="json"),
+        "words": captured.words(heard),
+        "captures": [asdict(one) for one in heard],
+        "gone": [asdict(one) for one in gone],
+    }
+    return canonical_json(answer).encode()
+
+
+async def _read_said(request: Request) -> Said:
+    """Read the body of a request, which no form of another page can send: JSON, small, and prompt."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RefusedError(415, "unsupported_type", "the Content-Type must be application/json")
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > _MOST_BODY_BYTES:
+                    raise RefusedError(413, "too_large", f"a review has at most {_MOST_BODY_BYTES:,} bytes")
+    except TimeoutError:
+        raise RefusedError(408, "slow_upload", f"the review took more than {_BODY_SECONDS:g} s to come") from None
+    try:
+        return Said.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise RefusedError(422, "invalid_request", f"this is no review: {reason_of(error)}") from error

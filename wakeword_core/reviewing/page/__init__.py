@@ -1,0 +1,1 @@
+"""The page, in files that are served as they are."""

@@ -1,0 +1,281 @@
+// The page: which capture is chosen, what is shown of it, and what keys and buttons do.
+
+import { Captures, Player, RATE } from "./captures.js";
+import { drawScores, drawWaveform, MelPicture } from "./pictures.js";
+
+const POLL_MS = 3000;
+const KINDS = { event: "It woke", refused: "Its judge refused", near_miss: "It nearly woke" };
+const MOVES = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 };
+const STATES = { y: "yes", n: "no", u: "unsure", d: "deleted" };
+const FIELDS = ["word", "speaker", "licence"];
+const $ = (id) => document.getElementById(id);
+const answers = [...document.querySelectorAll("#answers button")];
+const captures = new Captures(), player = new Player(showPlayhead);
+const page = { chosen: null, heard: null, saving: false, changed: false };
+
+// Which captures there are.
+
+async function load() {
+  try {
+    const changed = await captures.refresh();
+    $("entry").hidden = true;
+    if (changed) update();
+    tellTrouble(null, "poll");
+  } catch (error) {
+    $("entry").hidden = error.status !== 401;
+    tellTrouble(error.status === 401 && !captures.token ? null : error, "poll");
+  }
+}
+
+function update() { // what somebody else may have changed
+  const before = page.chosen, now = before && find(before);
+  const deleted = before && !now && captures.listed.gone.find(({ name }) => name === before.name);
+  if (now) {
+    page.chosen = now;
+    if (now.revision !== before.revision) showSaid();
+  } else choose(next(before));
+  showList();
+  tell(deleted ? `${deleted.reviewer || "Somebody"} deleted a capture. ${toDo()}` : toDo());
+}
+
+function toDo() {
+  const all = captures.listed.captures, left = all.filter(({ review }) => !review).length;
+  return all.length ? `${left} of ${all.length} are left to review.` : "Nothing is kept here yet.";
+}
+
+function next(after) { // the first that nobody reviewed, from the one after on; or else the one after it, or the last
+  const all = captures.listed.captures, at = after ? all.findIndex(({ name }) => name > after.name) : 0;
+  const later = at < 0 ? [] : all.slice(at);
+  return [...later, ...all].find(({ review }) => !review) ?? later[0] ?? all.at(-1) ?? null;
+}
+
+function shown() {
+  const wanted = $("filter").value;
+  return captures.listed.captures.filter(({ name, review }) =>
+    wanted === "all" || (review?.state ?? "") === wanted || name === page.chosen?.name);
+}
+
+function showList() {
+  const { defaults, words, folder } = captures.listed, rows = shown();
+  document.title = `Review of ${folder}`;
+  $("reviewer").value ||= stored("reviewer") ?? defaults.reviewer;
+  $("words").replaceChildren(...words.map((value) => Object.assign(element("option"), { value })));
+  $("list").replaceChildren(...rows.map(row));
+  $("none").hidden = rows.length > 0;
+  $("list").hidden = rows.length === 0;
+  markChosen();
+}
+
+function row(capture) {
+  const { name, time, kind, score, review } = capture, item = element("li");
+  Object.assign(item, { id: `of-${name}`, role: "option" });
+  item.append(element("span", clock(time)), element("span", review?.state ?? "", `state ${review?.state ?? ""}`));
+  const by = review && review.reviewer !== $("reviewer").value ? `, reviewed by ${review.reviewer || "somebody"}` : "";
+  item.append(element("span", `${KINDS[kind]}${score === null ? "" : `, score ${score.toFixed(2)}`}${by}`, "soft by"));
+  item.addEventListener("click", () => choose(capture));
+  return item;
+}
+
+function markChosen() {
+  const id = page.chosen ? `of-${page.chosen.name}` : "";
+  for (const item of $("list").children) item.ariaSelected = String(item.id === id);
+  $("list").setAttribute("aria-activedescendant", id);
+  const item = document.getElementById(id), list = $("list");
+  if (!item) return; // scrollIntoView would move the page, too
+  const top = item.offsetTop - list.offsetTop, below = top + item.offsetHeight - list.clientHeight;
+  list.scrollTop = Math.min(top, Math.max(below, list.scrollTop));
+}
+
+// The chosen capture.
+
+async function choose(capture) {
+  player.stop();
+  Object.assign(page, { chosen: capture && find(capture), heard: null, changed: false });
+  for (const button of [...answers, $("play")]) button.disabled = !capture;
+  if (!capture) $("title").textContent = "No capture is chosen";
+  showSaid();
+  draw();
+  if (!capture) return;
+  const { name, time, kind, word, score, threshold } = page.chosen;
+  $("title").textContent = `${KINDS[kind]}, ${clock(time)}`;
+  const figures = [score !== null && `score ${score.toFixed(3)}`, threshold !== null && `threshold ${threshold.toFixed(3)}`];
+  $("facts").textContent = [word, ...figures].filter(Boolean).join(", ");
+  $("question").textContent = word ? `Does somebody say “${word}”?` : "Does somebody say the wake word?";
+  markChosen();
+  try {
+    const heard = await captures.hear(page.chosen);
+    if (page.chosen?.name !== name) return;
+    page.heard = { ...heard, mel: new MelPicture(captures.listed.frontend, RATE) };
+    tellTrouble(null, name);
+    draw();
+    if ($("autoplay").checked) play();
+    const after = beside(1);
+    if (after) captures.hear(after).catch(() => null); // ahead of time; its trouble is told once it is chosen
+  } catch (error) {
+    if (page.chosen?.name === name) tellTrouble(error, name);
+  }
+}
+
+const find = ({ name }) => captures.listed.captures.find((one) => one.name === name) ?? null;
+
+function beside(steps) {
+  const rows = shown(), at = rows.findIndex(({ name }) => name === page.chosen?.name);
+  return rows[at + steps];
+}
+
+function showSaid() { // of the chosen capture
+  const { review, word } = page.chosen ?? {}, { defaults } = captures.listed;
+  const labelled = review?.state === "yes" || review?.state === "no";
+  const values = labelled ? { ...review, word: review.word || word } : { ...defaults, word };
+  if (!page.changed) for (const id of FIELDS) $(id).value = values[id] ?? "";
+  for (const button of answers.slice(0, 3)) button.ariaPressed = String(button.dataset.state === review?.state);
+  const by = review && `Reviewed: ${review.state}, by ${review.reviewer || "somebody"}, ${clock(review.reviewed)}.`;
+  const use = labelled && { train: "Models learn from it.", test: "It is kept for the test; no model learns from it." };
+  $("said").textContent = review ? [by, use?.[review.split]].filter(Boolean).join(" ") : "Nobody has reviewed it yet.";
+}
+
+async function say(state) {
+  const capture = page.chosen;
+  if (!capture || page.saving) return;
+  page.saving = true;
+  const texts = Object.fromEntries([...FIELDS, "reviewer"].map((id) => [id, $(id).value]));
+  try {
+    const review = await captures.say({ name: capture.name, state, ...texts, seen: capture.revision });
+    tellTrouble(null, "say");
+    await captures.refresh();
+    choose(next(capture));
+    showList();
+    tell(`${clock(capture.time)}: ${review.state}. ${toDo()}`);
+  } catch (error) {
+    await load();
+    if (error.code === "reviewed_meanwhile") error.message += "; answer again to overrule it.";
+    tellTrouble(error, "say");
+  } finally {
+    page.saving = false;
+  }
+}
+
+function answer(state) {
+  if (state !== "deleted") return say(state);
+  if (page.chosen && !$("sure").open) $("sure").showModal();
+}
+
+function really() {
+  $("sure").close();
+  say("deleted");
+}
+
+function play() {
+  if (page.heard) player.play(page.heard.sound);
+}
+
+// What is drawn and told.
+
+function draw() { // once for all that happens before the next picture
+  page.drawing ??= requestAnimationFrame(() => {
+    page.drawing = null;
+    const { sound, trace, mel } = page.heard ?? {}, before = page.chosen?.before_seconds;
+    const to = (sound?.length ?? RATE) / RATE, heard = { sound: sound ?? [], soundStart: 0, rate: RATE, from: 0, to };
+    $("length").textContent = sound ? `${to.toFixed(1)} s` : "";
+    $("trace").hidden = !trace;
+    if (trace) {
+      const points = trace.times.map((time, i) => ({ time, scores: [0, trace.scores[i]] }));
+      const decision = { threshold: page.chosen.threshold ?? trace.threshold, lowered: (score) => score };
+      const events = before === null ? [] : [{ time: before }];
+      drawScores($("scores"), { points, events, decision, words: 1, from: 0, to });
+      $("peak").textContent = `highest ${Math.max(0, ...trace.scores).toFixed(3)}`;
+    }
+    drawWaveform($("waveform"), heard);
+    if (mel) mel.draw($("mel"), heard);
+    else $("mel").width = 0; // which clears it
+  });
+}
+
+function showPlayhead(second) {
+  for (const line of document.querySelectorAll(".playhead")) {
+    line.hidden = second === null;
+    if (second === null) continue;
+    const share = Math.min(1, (second * RATE) / page.heard.sound.length);
+    line.style.transform = `translateX(${share * line.parentElement.clientWidth}px)`;
+  }
+  $("play").firstChild.data = second === null ? "Play " : "Stop ";
+}
+
+function tell(text) {
+  $("state").textContent = text;
+}
+
+function tellTrouble(error, of) { // a trouble stays until what it was of goes well, or another comes
+  if (!error && page.trouble !== of) return;
+  page.trouble = error ? of : null;
+  $("trouble").hidden = !error;
+  $("trouble").textContent = error ? error.message[0].toUpperCase() + error.message.slice(1) : "";
+}
+
+function element(tag, text = "", className = "") {
+  return Object.assign(document.createElement(tag), { textContent: text, className });
+}
+
+function clock(time) {
+  return new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+}
+
+function stored(key) { // a browser may keep nothing
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function store(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch { /* it is asked again next time */ }
+}
+
+// Keys and buttons.
+
+function pressed(event) {
+  const { key, target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if ($("sure").open) {
+    if (key === "d" && !event.repeat) really();
+    return;
+  }
+  if (target.matches("input[type=text], input[type=password]")) {
+    if (key === "Enter" && target.type === "text") $("list").focus();
+    return;
+  }
+  const moves = target === $("list") && key.startsWith("Arrow"); // as in any list
+  if (!($("single").checked || moves) || target.matches("select")) return;
+  if (key === " " && target.matches("button, input")) return; // which it presses
+  if (!captures.listed || !(key in MOVES || key in STATES || key === " ")) return;
+  event.preventDefault();
+  if (key in MOVES) {
+    const other = beside(MOVES[key]);
+    if (other) choose(other);
+  } else if (!event.repeat) key === " " ? player.stop() || play() : answer(STATES[key]);
+}
+
+document.addEventListener("keydown", pressed);
+for (const button of answers) button.addEventListener("click", () => answer(button.dataset.state));
+for (const id of FIELDS) $(id).addEventListener("input", () => (page.changed = true));
+$("play").addEventListener("click", () => player.stop() || play());
+$("really").addEventListener("click", really);
+$("keep").addEventListener("click", () => $("sure").close());
+$("filter").addEventListener("change", showList);
+$("reviewer").addEventListener("change", ({ target }) => {
+  store("reviewer", target.value);
+  showList();
+});
+$("entry").addEventListener("submit", (event) => {
+  event.preventDefault();
+  captures.token = $("token").value;
+  load();
+});
+new ResizeObserver(draw).observe(document.body);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+document.addEventListener("visibilitychange", () => document.hidden || load());
+setInterval(() => document.hidden || page.saving || load(), POLL_MS);
+load();
