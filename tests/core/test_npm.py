@@ -82,6 +82,12 @@ def test_the_pinned_files_and_nothing_else_are_kept_and_fetched_once(npm, tmp_pa
     assert WANTED.fetch(cache) == folder and len(npm.asked) == 1
 
 
+def test_files_may_lie_in_the_folder_of_the_package_itself(npm, tmp_path) -> None:
+    npm.content = package(**{"package/module.mjs": MODULE})
+    wanted = NpmPackage("some-files", "1.2.3", integrity(npm.content), "", {"module.mjs": DIGESTS["module.mjs"]})
+    assert [path.read_bytes() for path in wanted.fetch(tmp_path).iterdir()] == [MODULE]
+
+
 def test_damaged_files_are_fetched_again(npm, tmp_path) -> None:
     folder = WANTED.fetch(tmp_path)
     (folder / "binary.wasm").write_bytes(BINARY[:-1])

@@ -53,6 +53,7 @@ SURFACE = {
         "--json",
     },
     "captures": {"--delete", "--json"},
+    "review": {"--model", "--speaker", "--licence", "--reviewer", "--host", "--port"},
     "serve": {
         "--judge",
         "--host",

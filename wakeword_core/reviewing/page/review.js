@@ -11,7 +11,8 @@ const FIELDS = ["word", "speaker", "licence"];
 const $ = (id) => document.getElementById(id);
 const answers = [...document.querySelectorAll("#answers button")];
 const captures = new Captures(), player = new Player(showPlayhead);
-const page = { chosen: null, heard: null, saving: false, changed: false };
+const page = { chosen: null, seen: "", heard: null, saving: false, changed: false };
+// `seen` is what had been said of the chosen capture when it was chosen: what comes meanwhile is not overruled unasked
 
 // Which captures there are.
 
@@ -29,13 +30,14 @@ async function load() {
 
 function update() { // what somebody else may have changed
   const before = page.chosen, now = before && find(before);
-  const deleted = before && !now && captures.listed.gone.find(({ name }) => name === before.name);
-  if (now) {
-    page.chosen = now;
-    if (now.revision !== before.revision) showSaid();
-  } else choose(next(before));
+  const gone = before && !now && captures.listed.gone.find(({ name }) => name === before.name);
+  const changed = gone || (now && now.revision !== before.revision && now.review);
+  if (now) page.chosen = now;
+  else choose(next(before));
+  if (now && changed) showSaid();
   showList();
-  tell(deleted ? `${deleted.reviewer || "Somebody"} deleted a capture. ${toDo()}` : toDo());
+  const did = changed?.state === "deleted" ? "deleted" : `said ${changed?.state} of`;
+  tell(changed ? `${changed.reviewer || "Somebody"} ${did} this capture. ${toDo()}` : toDo());
 }
 
 function toDo() {
@@ -90,7 +92,8 @@ function markChosen() {
 
 async function choose(capture) {
   player.stop();
-  Object.assign(page, { chosen: capture && find(capture), heard: null, changed: false });
+  const chosen = capture && find(capture);
+  Object.assign(page, { chosen, seen: chosen?.revision ?? "", heard: null, changed: false });
   for (const button of [...answers, $("play")]) button.disabled = !capture;
   if (!capture) $("title").textContent = "No capture is chosen";
   showSaid();
@@ -140,7 +143,7 @@ async function say(state) {
   page.saving = true;
   const texts = Object.fromEntries([...FIELDS, "reviewer"].map((id) => [id, $(id).value]));
   try {
-    const review = await captures.say({ name: capture.name, state, ...texts, seen: capture.revision });
+    const review = await captures.say({ name: capture.name, state, ...texts, seen: page.seen });
     tellTrouble(null, "say");
     await captures.refresh();
     choose(next(capture));
@@ -148,7 +151,10 @@ async function say(state) {
     tell(`${clock(capture.time)}: ${review.state}. ${toDo()}`);
   } catch (error) {
     await load();
-    if (error.code === "reviewed_meanwhile") error.message += "; answer again to overrule it.";
+    if (error.code === "reviewed_meanwhile") {
+      page.seen = page.chosen?.revision ?? "";
+      error.message += "; answer again to overrule it.";
+    }
     tellTrouble(error, "say");
   } finally {
     page.saving = false;

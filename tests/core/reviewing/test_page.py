@@ -1,0 +1,234 @@
+"""The page in a real browser: by keys alone, by several people at once, in light and dark, for everybody."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from accessibility import violations
+from chromium import chromium
+from kept_captures import WORD, keep_captures
+
+from wakeword_core.recordings.captured import Opinion, read_reviews, save_review, sound_of
+from wakeword_core.reviewing.app import Defaults, create_app
+from wakeword_core.reviewing.captured_sound import CapturedSound
+
+pytestmark = [pytest.mark.browser, pytest.mark.server]
+
+COUNT_PLAYS = """
+window.plays = 0;
+const start = AudioBufferSourceNode.prototype.start;
+AudioBufferSourceNode.prototype.start = function (...given) { window.plays++; return start.apply(this, given); };
+"""
+COLOURS = """(id) => {
+  const canvas = document.getElementById(id);
+  const pixels = new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+  return new Set(pixels).size;
+}"""
+
+
+@contextmanager
+def running(captured, token=""):
+    """The address of a server in a thread."""
+    app = create_app(captured, Defaults("anna", "parent", "CC0-1.0"), token)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def visit(browser):
+    """The function that opens an address as somebody; no page may complain in the console unless told."""
+    complaints, contexts = [], []
+
+    def open_page(url, complaint="(none)", **options):
+        contexts.append(browser.new_context(**options))
+        contexts[-1].set_default_timeout(30_000)
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text) if complaint not in message.text else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.add_init_script(COUNT_PLAYS)
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def address(folder, model):
+    with running(CapturedSound(folder, model)) as url:
+        yield url
+
+
+def told(page, text) -> None:
+    page.locator("#state", has_text=text).wait_for()
+
+
+def heard(page) -> None:
+    page.locator("#length", has_text="1.0 s").wait_for()
+
+
+def look(page) -> None:
+    """As whoever comes back to the page, which looks again every few seconds besides."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def rows(page):
+    return page.get_by_role("listbox", name="Captures").get_by_role("option")
+
+
+def states(folder) -> dict[str, str]:
+    return {name: review.state for name, review in read_reviews(folder).items()}
+
+
+def test_a_folder_is_reviewed_with_keys_alone(visit, address, folder, names) -> None:
+    page = visit(address)
+    told(page, "3 of 3 are left to review.")
+    heard(page)
+    for picture in ("scores", "waveform", "mel"):
+        page.wait_for_function(f"({COLOURS})('{picture}') > 3")
+    page.keyboard.press("Space")
+    page.wait_for_function("window.plays === 1")
+    page.keyboard.press("y")
+    told(page, "yes. 2 of 3 are left to review.")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("u")
+    told(page, "unsure. 1 of 3 are left to review.")
+    page.keyboard.press("n")
+    told(page, "no. 0 of 3 are left to review.")
+    assert states(folder) == dict(zip(names, ("yes", "no", "unsure"), strict=True))
+    review = read_reviews(folder)[names[0]]
+    assert (review.word, review.speaker, review.licence, review.reviewer) == (WORD, "parent", "CC0-1.0", "anna")
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    assert (
+        rows(page).and_(page.get_by_role("option", selected=True)).inner_text().startswith("28 Nov 2026, 09:00:00\nyes")
+    )
+    assert page.get_by_role("button", name="Yes").get_attribute("aria-pressed") == "true"
+    assert "Reviewed: yes, by anna" in page.inner_text("#said")
+
+
+def test_deleting_asks_first_and_is_for_good(visit, address, folder, names) -> None:
+    page = visit(address)
+    heard(page)
+    page.keyboard.press("d")
+    page.get_by_role("dialog").wait_for()
+    page.keyboard.press("y")
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    page.keyboard.press("d")
+    page.get_by_role("button", name="Keep it").click()
+    assert states(folder) == {} and sound_of(folder, names[0])
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    told(page, "deleted. 2 of 2 are left to review.")
+    assert states(folder) == {names[0]: "deleted"} and sound_of(folder, names[0]) is None
+    assert rows(page).count() == 2
+
+
+def test_fields_take_letters_and_what_they_say_is_kept(visit, address, folder, names) -> None:
+    page = visit(address, "422 (Unprocessable")
+    heard(page)
+    page.get_by_label("Word").fill("")
+    page.get_by_label("Word").press_sequentially("hey jundy")
+    page.get_by_label("Speaker").fill("child")
+    page.wait_for_timeout(100)
+    assert states(folder) == {} and page.get_by_label("Word").input_value() == "hey jundy"
+    page.keyboard.press("Enter")
+    page.keyboard.press("y")
+    told(page, "2 of 3")
+    review = read_reviews(folder)[names[0]]
+    assert (review.word, review.speaker) == ("hey jundy", "child")
+    assert page.get_by_label("Speaker").input_value() == "parent"
+    page.get_by_label("Word").fill(" ")
+    page.get_by_role("button", name="Yes").click()
+    page.get_by_role("alert").filter(has_text="needs the word").wait_for()
+    page.uncheck("text=Use these keys")
+    page.keyboard.press("n")
+    page.wait_for_timeout(100)
+    assert states(folder) == {names[0]: "yes"}
+
+
+def test_two_people_see_each_other_and_neither_overrules_the_other_unseen(visit, folder, names, address, model) -> None:
+    """In two browsers, on two servers."""
+    with running(CapturedSound(folder, model)) as other:
+        anna, ben = visit(address, "409 (Conflict)"), visit(other, "409 (Conflict)")
+        heard(anna)
+        heard(ben)
+        ben.get_by_label("You are").fill("ben")
+        ben.keyboard.press("Enter")
+        ben.evaluate(
+            "setInterval = null; for (let i = 0; i < 1000; i++) clearInterval(i)"
+        )  # so that it is not told yet
+        anna.keyboard.press("y")
+        told(anna, "2 of 3")
+        ben.keyboard.press("n")
+        ben.get_by_role("alert").filter(has_text="Anna said yes").wait_for()
+        assert states(folder) == {names[0]: "yes"}
+        assert "by anna" in ben.inner_text("#said") and "reviewed by anna" in ben.inner_text("#list")
+        ben.keyboard.press("n")
+        told(ben, "no. 2 of 3")
+        look(anna)
+        anna.locator("#list", has_text="reviewed by ben").wait_for()
+        save_review(folder, names[1], Opinion("deleted", "ben"))
+        look(anna)
+        told(anna, "ben deleted this capture.")
+
+
+def test_captures_that_come_are_shown_and_a_server_that_goes_away_is_a_sentence(visit, folder, names) -> None:
+    with running(CapturedSound(folder)) as url:
+        page = visit(url, "ERR_CONNECTION_REFUSED")
+        heard(page)
+        assert page.is_hidden("#trace")
+        page.select_option("#filter", "no")
+        assert rows(page).count() == 1  # that which is chosen
+        page.select_option("#filter", "all")
+        keep_captures(folder, 4)
+        look(page)
+        told(page, "4 of 4")
+    look(page)
+    page.get_by_role("alert").filter(has_text="The server cannot be reached").wait_for()
+
+
+def test_the_page_asks_for_the_token_where_the_server_does(visit, folder) -> None:
+    with running(CapturedSound(folder), token="s3cret") as url:
+        page = visit(url, "401 (Unauthorized)")
+        page.get_by_label("access token").fill("wrong")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").filter(has_text="The token is wrong").wait_for()
+        page.get_by_label("access token").fill("s3cret")
+        page.keyboard.press("Enter")
+        heard(page)
+        assert page.is_hidden("#entry")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1_400])
+def test_it_fits_and_can_be_used_by_everybody(visit, address, folder, names, scheme, width) -> None:
+    save_review(folder, names[0], Opinion("yes", "ben", WORD))
+    save_review(folder, names[1], Opinion("no", "ben"))
+    page = visit(address, color_scheme=scheme, viewport={"width": width, "height": 900})
+    heard(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert violations(page) == []
+    page.keyboard.press("d")
+    page.get_by_role("dialog").wait_for()
+    assert violations(page) == []
