@@ -4,7 +4,7 @@ A capture is what `serve --keep` or `listen --keep` wrote to a folder: NAME.flac
 
 | state | where it is kept | role | split |
 |---|---|---|---|
-| yes | a row of `labels.csv`, whose label is the word | positive | by its bytes: train or test |
+| yes | a row of `labels.csv`, whose label is the word, and where it is | positive | by its bytes: train or test |
 | no | a row of `labels.csv` without a label | hard_negative | by its bytes: train or test |
 | unsure | a row of `set_aside.csv` | | |
 | deleted | a row of `set_aside.csv`; its files are gone | | |
@@ -17,14 +17,16 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
+from wakeword_core.audio import probe
 from wakeword_core.config import Role, Split
 from wakeword_core.errors import DataError, reason_of
 from wakeword_core.files import digest, hash_file, write_text
+from wakeword_core.recordings.tables import SPAN
 from wakeword_core.store.locks import exclusive
 from wakeword_core.text import printable
 
@@ -32,7 +34,7 @@ State = Literal["yes", "no", "unsure", "deleted"]
 
 TABLE, SET_ASIDE, LABELLED = "labels.csv", "set_aside.csv", "labelled"
 """In the folder of captures: the table that is a source, that of all else that was said, and the recordings."""
-COLUMNS = ("path", "label", "role", "speaker", "licence", "split", "reviewer", "reviewed")
+COLUMNS = ("path", "label", "role", "speaker", "licence", "split", "reviewer", "reviewed", *SPAN)
 SET_ASIDE_COLUMNS = ("path", "state", "reviewer", "reviewed")
 ROLES: Mapping[State, Role] = {"yes": "positive", "no": "hard_negative"}
 """What a state means to training; the others mean nothing to it."""
@@ -65,11 +67,14 @@ class Review:
     speaker: str = ""
     licence: str = ""
     split: Split | Literal[""] = ""
+    speech_start: float | None = None
+    """Where the word begins in it, in seconds; None where nobody knows."""
+    speech_end: float | None = None
 
     @property
     def revision(self) -> str:
         """Return what another review of the same capture differs in."""
-        return digest([self.state, self.reviewer, self.reviewed, self.word, self.speaker, self.licence])[:16]
+        return digest(asdict(self))[:16]
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class Opinion:
     word: str = ""
     speaker: str = ""
     licence: str = ""
+    speech_start: float | None = None
+    speech_end: float | None = None
 
 
 class ReviewedMeanwhileError(DataError):
@@ -146,15 +153,34 @@ def _checked(opinion: Opinion) -> Opinion:
         raise DataError(f"{opinion.state!r} is none of {', '.join(get_args(State))}")
     if opinion.state == "yes" and not texts["word"]:
         raise DataError("a capture with a wake word needs the word; fill it in")
-    return Opinion(opinion.state, **{**texts, "speaker": texts["speaker"].removesuffix(_IN_TEST)})
+    return replace(opinion, **{**texts, "speaker": texts["speaker"].removesuffix(_IN_TEST)})
 
 
 def _review(name: str, opinion: Opinion, sound: Path) -> Review:
+    """Make the review of a capture, with of an opinion what its state has a use for."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    review = Review(name, opinion.state, opinion.reviewer, now)
     if opinion.state not in ROLES:
-        return Review(name, opinion.state, opinion.reviewer, now)
-    word, split = opinion.word if opinion.state == "yes" else "", split_of_capture(hash_file(sound))
-    return Review(name, opinion.state, opinion.reviewer, now, word, opinion.speaker, opinion.licence, split)
+        return review
+    split = split_of_capture(hash_file(sound))
+    review = replace(review, speaker=opinion.speaker, licence=opinion.licence, split=split)
+    if opinion.state == "no":
+        return review
+    start, end = _span(opinion, sound)
+    return replace(review, word=opinion.word, speech_start=start, speech_end=end)
+
+
+def _span(opinion: Opinion, sound: Path) -> tuple[float | None, float | None]:
+    """Where the word is said to be, in whole milliseconds; DataError unless that is within the sound."""
+    start, end = opinion.speech_start, opinion.speech_end
+    if start is None and end is None:
+        return None, None
+    seconds = probe(sound).seconds
+    if start is None or end is None or not 0 <= start < end <= seconds:
+        raise DataError(
+            f"the word has to be from some second to a later one of the {seconds:.1f} s, or both left out; correct them"
+        )
+    return round(start, 3), round(end, 3)
 
 
 def _write(folder: Path, reviews: Mapping[str, Review], sound: Path, review: Review) -> None:
@@ -199,6 +225,7 @@ def _write_labels(folder: Path, reviews: Iterable[Review]) -> None:
             one.split,
             one.reviewer,
             one.reviewed,
+            *("" if at is None else f"{at:g}" for at in (one.speech_start, one.speech_end)),
         )
         for one in reviews
         if one.state in ROLES and (folder / LABELLED / f"{one.name}{_SOUND}").is_file()
@@ -224,7 +251,7 @@ def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[str, .
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table that this module wrote, each as {column: text}; none where there is no table."""
+    """The rows of a table as this module writes it, {column: text}; those of spans may lack. None without a table."""
     if not path.exists():
         return []
     advice = "correct it, or rename it and review again"
@@ -233,13 +260,14 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             raise DataError(f"{path} has more than {_MOST_BYTES / 1e6:,.0f} MB; {advice}")
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file, strict=True)
-            if (header := next(lines, [])) != list(columns):
+            header = next(lines, [])
+            if header not in (list(columns), [column for column in columns if column not in SPAN]):
                 raise DataError(f"{path} has the columns {', '.join(header)}, not {', '.join(columns)}; {advice}")
             rows = []
             for fields in filter(None, lines):
-                if len(fields) != len(columns):
+                if len(fields) != len(header):
                     raise DataError(f"line {lines.line_num} of {path} has {len(fields)} fields; {advice}")
-                rows.append(dict(zip(columns, fields, strict=True)))
+                rows.append(dict(zip(header, fields, strict=True)))
             return rows
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no table ({reason_of(error)}); {advice}") from error
@@ -253,7 +281,12 @@ def _labelled(row: Mapping[str, str]) -> Review:
         known = f"{' or '.join(ROLES.values())}, and a split"
         raise DataError(f"{TABLE} says of {row['path']} neither the role {known}; correct that row, or remove it")
     speaker = row["speaker"].removesuffix(_IN_TEST) if split == "test" else row["speaker"]
-    return Review(name, state, row["reviewer"], row["reviewed"], row["label"], speaker, row["licence"], split)
+    try:
+        start, end = (float(row[column]) if row.get(column) else None for column in SPAN)
+    except ValueError:
+        raise DataError(f"{TABLE} says of {row['path']} no seconds where the word is; correct that row") from None
+    said = (row["reviewer"], row["reviewed"], row["label"], speaker, row["licence"])
+    return Review(name, state, *said, split, start, end)
 
 
 def _set_aside(row: Mapping[str, str]) -> Review:

@@ -58,6 +58,10 @@ class Said(BaseModel):
     word: str = Field("", max_length=LONGEST_TEXT)
     speaker: str = Field("", max_length=LONGEST_TEXT)
     licence: str = Field("", max_length=LONGEST_TEXT)
+    speech_start: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="Where the word begins, in seconds."
+    )
+    speech_end: float | None = Field(None, ge=0, allow_inf_nan=False, description="Where the word ends, in seconds.")
     seen: str = Field("", max_length=LONGEST_TEXT, description="Revision of the review that was seen; empty if none.")
 
 
@@ -119,7 +123,7 @@ def _routes(captured: CapturedSound, defaults: Defaults) -> APIRouter:
     @router.post("/reviews", summary="Say what is in a capture, or delete it.")
     async def review(request: Request) -> Response:
         said = await _read_said(request)
-        opinion = Opinion(said.state, said.reviewer, said.word, said.speaker, said.licence)
+        opinion = Opinion(**said.model_dump(exclude={"name", "seen"}))
         try:
             saved = await asyncio.to_thread(save_review, captured.folder, said.name, opinion, said.seen)
         except ReviewedMeanwhileError as error:

@@ -6,6 +6,7 @@ import hashlib
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,25 @@ def test_yes_and_no_are_rows_of_the_table_and_the_rest_are_set_aside(tmp_path: P
     assert modes == {0o600} and stat.S_IMODE((tmp_path / LABELLED).stat().st_mode) == 0o700
 
 
+def test_where_the_word_is_is_said_of_words_only_and_to_the_millisecond(tmp_path: Path, names: list[str]) -> None:
+    opinion = replace(YES, speech_start=0.0, speech_end=0.98765)
+    assert save_review(tmp_path, names[0], opinion) == read_reviews(tmp_path)[names[0]]
+    (row,) = rows_of(tmp_path)
+    assert (row["speech_start"], row["speech_end"]) == ("0", "0.988")
+    save_review(tmp_path, names[0], replace(opinion, state="no"))
+    (row,) = rows_of(tmp_path)
+    assert (row["speech_start"], row["speech_end"], row["label"]) == ("", "", "")
+
+
+def test_a_table_without_the_columns_of_spans_is_read(tmp_path: Path, names: list[str]) -> None:
+    save_review(tmp_path, names[0], YES)
+    rows = rows_of(tmp_path)
+    lines = [[row[column] for column in COLUMNS[:-2]] for row in rows]
+    (tmp_path / TABLE).write_text("\n".join(map(",".join, [COLUMNS[:-2], *lines])) + "\n")
+    save_review(tmp_path, names[1], NO)
+    assert rows_of(tmp_path)[0] == rows[0]
+
+
 def test_another_opinion_takes_the_place_of_the_first_wherever_that_was(tmp_path: Path, names: list[str]) -> None:
     name = names[0]
     for opinion in (YES, NO, Opinion("unsure"), YES, Opinion("unsure"), NO):
@@ -91,7 +111,11 @@ def test_a_build_takes_exactly_yes_and_no_in_the_splits_that_were_drawn(tmp_path
     """Though all are by one speaker, who would otherwise be on one side of the splits."""
     folder = tmp_path / "kept"
     names = keep_captures(folder, 12)
-    said = (Opinion("yes", "anna", "Robin", "parent", "CC0-1.0"), Opinion("no", "ben", "", "parent"), Opinion("unsure"))
+    said = (
+        Opinion("yes", "anna", "Robin", "parent", "CC0-1.0", 0.25, 0.75),
+        Opinion("no", "ben", "", "parent"),
+        Opinion("unsure"),
+    )
     opinions = {name: said[number % 3] for number, name in enumerate(names)}
     for name, opinion in opinions.items():
         save_review(folder, name, opinion)
@@ -104,6 +128,7 @@ def test_a_build_takes_exactly_yes_and_no_in_the_splits_that_were_drawn(tmp_path
         yes = opinions[Path(path).stem].state == "yes"
         assert (row["role"], row["label"]) == (("positive", "robin") if yes else ("hard_negative", "_negative"))
         assert row["licence"] == ("CC0-1.0" if yes else "CC-BY-4.0")
+        assert (row["speech_start"], row["speech_end"]) == (0.25, 0.75) or not yes
         assert row["split"] == split_of_capture(row["recording_id"]) == read_reviews(folder)[Path(path).stem].split
         assert row["speaker"] == ("captured/parent (test)" if row["split"] == "test" else "captured/parent")
     assert {review.speaker for review in read_reviews(folder).values()} == {"parent", ""}
@@ -196,12 +221,13 @@ def test_a_disk_that_fails_leaves_what_was_said_before_or_now(
     [
         "path,label\nmine.flac,robin\n",
         ",".join(COLUMNS) + "\nlabelled/a.flac,robin,positive\n",
-        ",".join(COLUMNS) + "\nlabelled/a.flac,,background,,,train,anna,now\n",
-        ",".join(COLUMNS) + "\nlabelled/a.flac,,hard_negative,,,later,anna,now\n",
+        ",".join(COLUMNS) + "\nlabelled/a.flac,,background,,,train,anna,now,,\n",
+        ",".join(COLUMNS) + "\nlabelled/a.flac,,hard_negative,,,later,anna,now,,\n",
+        ",".join(COLUMNS) + "\nlabelled/a.flac,robin,positive,,,train,anna,now,soon,later\n",
         ",".join(COLUMNS) + '\n"labelled/a.flac\n',
         ",".join(COLUMNS) + "\n\udcff",
     ],
-    ids=["other columns", "few fields", "another role", "another split", "an open quote", "not UTF-8"],
+    ids=["other columns", "few fields", "another role", "another split", "no seconds", "an open quote", "not UTF-8"],
 )
 def test_a_table_that_was_not_written_here_is_told_of_and_not_written_over(
     tmp_path: Path, names: list[str], text: str
@@ -234,6 +260,11 @@ def test_only_captures_of_the_folder_have_a_name(tmp_path: Path, name: str) -> N
         (Opinion("no", speaker="two\nlines"), "the speaker must be one line"),
         (Opinion("no", licence="x" * 201), "the licence must be one line of at most 200"),
         (Opinion("perhaps"), "none of yes, no"),
+        (replace(YES, speech_start=0.5, speech_end=1.01), r"later one of the 1\.0 s"),
+        (replace(YES, speech_start=0.5, speech_end=0.5), "to a later one"),
+        (replace(YES, speech_end=0.5), "or both left out"),
+        (replace(YES, speech_start=-0.1, speech_end=0.5), "from some second"),
+        (replace(YES, speech_start=0.1, speech_end=float("nan")), "from some second"),
     ],
 )
 def test_what_no_table_could_hold_is_refused(tmp_path: Path, names: list[str], opinion: Opinion, said: str) -> None:

@@ -117,6 +117,10 @@ def test_a_folder_is_reviewed_with_keys_alone(visit, address, folder, names) -> 
     assert states(folder) == dict(zip(names, ("yes", "no", "unsure"), strict=True))
     review = read_reviews(folder)[names[0]]
     assert (review.word, review.speaker, review.licence, review.reviewer) == (WORD, "parent", "CC0-1.0", "anna")
+    assert (review.speech_start, review.speech_end) == (
+        0.0,
+        0.75,
+    )  # the second before it was detected, as far as there is
     page.keyboard.press("k")
     page.keyboard.press("k")
     assert (
@@ -165,6 +169,31 @@ def test_fields_take_letters_and_what_they_say_is_kept(visit, address, folder, n
     page.keyboard.press("n")
     page.wait_for_timeout(100)
     assert states(folder) == {names[0]: "yes"}
+
+
+def test_where_the_word_is_can_be_drawn_typed_and_left_open(visit, address, folder, names) -> None:
+    page = visit(address)
+    heard(page)
+    page.locator(".band").last.wait_for()
+    box = page.locator("#mel").bounding_box()
+    x, y = (lambda share: box["x"] + share * box["width"]), box["y"] + 20
+    page.mouse.move(x(0.6), y)
+    page.mouse.down()
+    page.mouse.move(x(0.2), y, steps=3)
+    page.mouse.up()
+    page.keyboard.press("y")
+    told(page, "2 of 3")
+    review = read_reviews(folder)[names[0]]
+    assert abs(review.speech_start - 0.2) < 0.02 and abs(review.speech_end - 0.6) < 0.02
+    page.get_by_label("Begins (s)").fill("")
+    page.get_by_label("Ends (s)").fill("")
+    page.keyboard.press("Enter")
+    page.keyboard.press("y")
+    told(page, "1 of 3")
+    assert read_reviews(folder)[names[1]].speech_end is None
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    assert page.get_by_label("Ends (s)").input_value() == str(review.speech_end)
 
 
 def test_two_people_see_each_other_and_neither_overrules_the_other_unseen(visit, folder, names, address, model) -> None:

@@ -7,7 +7,8 @@ const POLL_MS = 3000;
 const KINDS = { event: "It woke", refused: "Its judge refused", near_miss: "It nearly woke" };
 const MOVES = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 };
 const STATES = { y: "yes", n: "no", u: "unsure", d: "deleted" };
-const FIELDS = ["word", "speaker", "licence"];
+const TEXTS = ["word", "speaker", "licence"], SPAN = ["speech_start", "speech_end"];
+const WORD_SECONDS = 1; // that a word takes, about, before it is detected
 const $ = (id) => document.getElementById(id);
 const answers = [...document.querySelectorAll("#answers button")];
 const captures = new Captures(), player = new Player(showPlayhead);
@@ -127,23 +128,31 @@ function beside(steps) {
 }
 
 function showSaid() { // of the chosen capture
-  const { review, word } = page.chosen ?? {}, { defaults } = captures.listed;
+  const { review } = page.chosen ?? {}, { defaults } = captures.listed;
   const labelled = review?.state === "yes" || review?.state === "no";
-  const values = labelled ? { ...review, word: review.word || word } : { ...defaults, word };
-  if (!page.changed) for (const id of FIELDS) $(id).value = values[id] ?? "";
+  const values = { ...(labelled ? review : defaults), ...guess(review, page.chosen) };
+  if (!page.changed) for (const id of [...TEXTS, ...SPAN]) $(id).value = values[id] ?? "";
+  showBand();
   for (const button of answers.slice(0, 3)) button.ariaPressed = String(button.dataset.state === review?.state);
   const by = review && `Reviewed: ${review.state}, by ${review.reviewer || "somebody"}, ${clock(review.reviewed)}.`;
   const use = labelled && { train: "Models learn from it.", test: "It is kept for the test; no model learns from it." };
   $("said").textContent = review ? [by, use?.[review.split]].filter(Boolean).join(" ") : "Nobody has reviewed it yet.";
 }
 
+function guess(review, capture) { // the word, and where it is, unless somebody has said so
+  if (review?.state === "yes" || !capture) return {};
+  const { word, before_seconds: end } = capture;
+  return { word, ...(end !== null && { speech_start: Math.max(0, end - WORD_SECONDS), speech_end: end }) };
+}
+
 async function say(state) {
   const capture = page.chosen;
   if (!capture || page.saving) return;
   page.saving = true;
-  const texts = Object.fromEntries([...FIELDS, "reviewer"].map((id) => [id, $(id).value]));
+  const texts = [...TEXTS, "reviewer"].map((id) => [id, $(id).value]);
+  const said = Object.fromEntries([...texts, ...SPAN.map((id) => [id, $(id).valueAsNumber])]); // NaN becomes null
   try {
-    const review = await captures.say({ name: capture.name, state, ...texts, seen: page.seen });
+    const review = await captures.say({ name: capture.name, state, ...said, seen: page.seen });
     tellTrouble(null, "say");
     await captures.refresh();
     choose(next(capture));
@@ -192,9 +201,34 @@ function draw() { // once for all that happens before the next picture
       $("peak").textContent = `highest ${Math.max(0, ...trace.scores).toFixed(3)}`;
     }
     drawWaveform($("waveform"), heard);
+    showBand();
     if (mel) mel.draw($("mel"), heard);
     else $("mel").width = 0; // which clears it
   });
+}
+
+function showBand() { // where the word is said to be
+  const [from, to] = SPAN.map((id) => $(id).valueAsNumber), seconds = page.heard ? page.heard.sound.length / RATE : 0;
+  for (const band of document.querySelectorAll(".band")) {
+    band.hidden = !(from < to && seconds);
+    const pixels = band.parentElement.clientWidth / seconds;
+    Object.assign(band.style, { left: `${from * pixels}px`, width: `${(Math.min(to, seconds) - from) * pixels}px` });
+  }
+}
+
+function drag({ currentTarget: picture, clientX, pointerId, type }) { // over a picture, from where the word begins
+  if (!page.heard) return;
+  const { left, width } = picture.getBoundingClientRect(), seconds = page.heard.sound.length / RATE;
+  const at = Math.max(0, Math.min(1, (clientX - left) / width)) * seconds;
+  if (type === "pointerdown") {
+    picture.setPointerCapture(pointerId);
+    page.dragged = at;
+  } else if (picture.hasPointerCapture(pointerId) && at !== page.dragged) {
+    const [from, to] = [page.dragged, at].sort((one, other) => one - other);
+    [$("speech_start").value, $("speech_end").value] = [from.toFixed(2), to.toFixed(2)];
+    page.changed = true;
+    showBand();
+  }
 }
 
 function showPlayhead(second) {
@@ -249,8 +283,8 @@ function pressed(event) {
     if (key === "d" && !event.repeat) really();
     return;
   }
-  if (target.matches("input[type=text], input[type=password]")) {
-    if (key === "Enter" && target.type === "text") $("list").focus();
+  if (target.matches("input:is([type=text], [type=number], [type=password])")) {
+    if (key === "Enter" && target.type !== "password") $("list").focus();
     return;
   }
   const moves = target === $("list") && key.startsWith("Arrow"); // as in any list
@@ -266,7 +300,13 @@ function pressed(event) {
 
 document.addEventListener("keydown", pressed);
 for (const button of answers) button.addEventListener("click", () => answer(button.dataset.state));
-for (const id of FIELDS) $(id).addEventListener("input", () => (page.changed = true));
+for (const id of [...TEXTS, ...SPAN])
+  $(id).addEventListener("input", () => {
+    page.changed = true;
+    showBand();
+  });
+for (const picture of document.querySelectorAll(".picture"))
+  for (const type of ["pointerdown", "pointermove"]) picture.addEventListener(type, drag);
 $("play").addEventListener("click", () => player.stop() || play());
 $("really").addEventListener("click", really);
 $("keep").addEventListener("click", () => $("sure").close());
