@@ -14,7 +14,10 @@ have learnt from it. Any number of processes may write; each waits for the lock 
 """
 
 import csv
+import errno
 import io
+import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -129,6 +132,8 @@ def save_review(folder: Path, name: str, opinion: Opinion, seen: str | None = No
     """
     opinion = _checked(opinion)
     try:
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         with exclusive(folder / _LOCK):
             reviews = read_reviews(folder)
             before = reviews.get(name)
@@ -140,7 +145,9 @@ def save_review(folder: Path, name: str, opinion: Opinion, seen: str | None = No
             review = reviews[name] = _review(name, opinion, sound)
             _write(folder, reviews, sound, review)
     except OSError as error:
-        raise DataError(f"the labels in {folder} cannot be written ({reason_of(error)}); see to the folder") from error
+        raise DataError(
+            f"the labels in {folder} cannot be written ({reason_of(error)}); let it be written to, or free some space"
+        ) from error
     return review
 
 
@@ -176,11 +183,13 @@ def _span(opinion: Opinion, sound: Path) -> tuple[float | None, float | None]:
     if start is None and end is None:
         return None, None
     seconds = probe(sound).seconds
+    if start is not None and end is not None and 0 <= start < end <= seconds:
+        start, end = round(start, 3), min(round(end, 3), math.floor(1_000 * seconds) / 1_000)
     if start is None or end is None or not 0 <= start < end <= seconds:
         raise DataError(
             f"the word has to be from some second to a later one of the {seconds:.1f} s, or both left out; correct them"
         )
-    return round(start, 3), round(end, 3)
+    return start, end
 
 
 def _write(folder: Path, reviews: Mapping[str, Review], sound: Path, review: Review) -> None:
@@ -277,9 +286,11 @@ def _labelled(row: Mapping[str, str]) -> Review:
     name = row["path"].removeprefix(f"{LABELLED}/").removesuffix(_SOUND)
     state = next((state for state, role in ROLES.items() if role == row["role"]), None)
     split = next((one for one in get_args(Split) if one == row["split"]), None)
-    if state is None or split is None:
-        known = f"{' or '.join(ROLES.values())}, and a split"
-        raise DataError(f"{TABLE} says of {row['path']} neither the role {known}; correct that row, or remove it")
+    if row["path"] != f"{LABELLED}/{name}{_SOUND}" or state is None or split is None:
+        raise DataError(
+            f"{TABLE} has a row of {row['path']!r} that is no recording in {LABELLED}/ with the role "
+            f"{' or '.join(ROLES.values())} and a split; correct or remove that row"
+        )
     speaker = row["speaker"].removesuffix(_IN_TEST) if split == "test" else row["speaker"]
     try:
         start, end = (float(row[column]) if row.get(column) else None for column in SPAN)

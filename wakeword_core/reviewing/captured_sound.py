@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.errors import ConfigError, DataError, reason_of
 from wakeword_core.recordings.captured import LABELLED, LONGEST_TEXT, Review, read_reviews, sound_of
 from wakeword_core.runtime.captures import Capture, captures_in, read_facts
 from wakeword_core.runtime.detector import wake_scores
@@ -114,8 +114,11 @@ class CapturedSound:
 
     def _found(self) -> Iterator[Capture]:
         labelled = self.folder / LABELLED
-        for folder in (self.folder, *((labelled,) if labelled.is_dir() else ())):
-            yield from (capture for capture in captures_in(folder) if capture.sound.is_file())
+        try:
+            for folder in (self.folder, *((labelled,) if labelled.is_dir() else ())):
+                yield from (capture for capture in captures_in(folder) if capture.sound.is_file())
+        except OSError as error:
+            raise DataError(f"{self.folder} cannot be listed ({reason_of(error)}); see that it is there") from error
 
     def _heard(self, capture: Capture, facts: Mapping[str, Any], review: Review | None) -> Heard:
         word = facts.get("word")

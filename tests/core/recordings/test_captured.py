@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from kept_captures import WORD, keep_captures
 from sound_files import source
 
@@ -68,10 +69,16 @@ def test_yes_and_no_are_rows_of_the_table_and_the_rest_are_set_aside(tmp_path: P
 
 
 def test_where_the_word_is_is_said_of_words_only_and_to_the_millisecond(tmp_path: Path, names: list[str]) -> None:
-    opinion = replace(YES, speech_start=0.0, speech_end=0.98765)
+    (tmp_path / f"{names[0]}.flac").unlink()
+    soundfile.write(tmp_path / f"{names[0]}.flac", np.full(15_999, 0.1), 16_000)  # 0.9999375 s
+    opinion = replace(YES, speech_start=0.0, speech_end=0.57)
+    assert save_review(tmp_path, names[0], opinion).speech_end == 0.57
+    opinion = replace(opinion, speech_end=0.9999)
     assert save_review(tmp_path, names[0], opinion) == read_reviews(tmp_path)[names[0]]
+    with pytest.raises(DataError, match="to a later one"):
+        save_review(tmp_path, names[0], replace(YES, speech_start=0.5001, speech_end=0.5002))
     (row,) = rows_of(tmp_path)
-    assert (row["speech_start"], row["speech_end"]) == ("0", "0.988")
+    assert (row["speech_start"], row["speech_end"]) == ("0", "0.999")
     save_review(tmp_path, names[0], replace(opinion, state="no"))
     (row,) = rows_of(tmp_path)
     assert (row["speech_start"], row["speech_end"], row["label"]) == ("", "", "")
@@ -221,13 +228,23 @@ def test_a_disk_that_fails_leaves_what_was_said_before_or_now(
     [
         "path,label\nmine.flac,robin\n",
         ",".join(COLUMNS) + "\nlabelled/a.flac,robin,positive\n",
+        ",".join(COLUMNS) + "\nmine/a.flac,robin,positive,,,train,anna,now,,\n",
         ",".join(COLUMNS) + "\nlabelled/a.flac,,background,,,train,anna,now,,\n",
         ",".join(COLUMNS) + "\nlabelled/a.flac,,hard_negative,,,later,anna,now,,\n",
         ",".join(COLUMNS) + "\nlabelled/a.flac,robin,positive,,,train,anna,now,soon,later\n",
         ",".join(COLUMNS) + '\n"labelled/a.flac\n',
         ",".join(COLUMNS) + "\n\udcff",
     ],
-    ids=["other columns", "few fields", "another role", "another split", "no seconds", "an open quote", "not UTF-8"],
+    ids=[
+        "other columns",
+        "few fields",
+        "another place",
+        "another role",
+        "another split",
+        "no seconds",
+        "an open quote",
+        "not UTF-8",
+    ],
 )
 def test_a_table_that_was_not_written_here_is_told_of_and_not_written_over(
     tmp_path: Path, names: list[str], text: str
@@ -238,6 +255,14 @@ def test_a_table_that_was_not_written_here_is_told_of_and_not_written_over(
             act()
     assert (tmp_path / TABLE).read_text(encoding="utf-8", errors="surrogateescape") == text
     assert sound_of(tmp_path, names[0]).parent == tmp_path
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_of(
+    tmp_path: Path, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captured.os, "access", lambda *given: False)  # which is never so for root
+    with pytest.raises(DataError, match=r"cannot be written \(Permission denied\)"):
+        save_review(tmp_path, names[0], YES)
 
 
 @pytest.mark.parametrize("name", ["../outside", "labelled/x", "/etc/passwd", ".hidden", "", "a\0b", "link", "none"])

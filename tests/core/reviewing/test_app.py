@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 
 import pytest
 import soundfile
@@ -164,6 +165,8 @@ def test_labels_that_cannot_be_read_are_said_before_anything_is_served(folder, t
         client()
     with pytest.raises(ConfigError, match="there is no folder"):
         CapturedSound(tmp_path / "none")
+    shutil.rmtree(folder)
+    assert "cannot be listed" in asking.get("/captures").json()["detail"]
 
 
 def test_facts_are_read_once_however_often_the_page_asks(folder, names, monkeypatch) -> None:

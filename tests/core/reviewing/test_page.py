@@ -52,8 +52,17 @@ def browser():
 
 
 @pytest.fixture
-def visit(browser):
-    """The function that opens an address as somebody; no page may complain in the console unless told."""
+def address(folder, model):
+    with running(CapturedSound(folder, model)) as url:
+        yield url
+
+
+@pytest.fixture
+def visit(browser, address):
+    """The function that opens an address as somebody; no page may complain in the console unless told.
+
+    Pages of `address` are closed before its server ends; those of other servers a test closes itself.
+    """
     complaints, contexts = [], []
 
     def open_page(url, complaint="(none)", **options):
@@ -70,12 +79,6 @@ def visit(browser):
     for context in contexts:
         context.close()
     assert complaints == []
-
-
-@pytest.fixture
-def address(folder, model):
-    with running(CapturedSound(folder, model)) as url:
-        yield url
 
 
 def told(page, text) -> None:
@@ -220,6 +223,7 @@ def test_two_people_see_each_other_and_neither_overrules_the_other_unseen(visit,
         save_review(folder, names[1], Opinion("deleted", "ben"))
         look(anna)
         told(anna, "ben deleted this capture.")
+        ben.close()
 
 
 def test_captures_that_come_are_shown_and_a_server_that_goes_away_is_a_sentence(visit, folder, names) -> None:
@@ -247,6 +251,7 @@ def test_the_page_asks_for_the_token_where_the_server_does(visit, folder) -> Non
         page.keyboard.press("Enter")
         heard(page)
         assert page.is_hidden("#entry")
+        page.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
