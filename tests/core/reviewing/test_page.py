@@ -220,9 +220,12 @@ def test_two_people_see_each_other_and_neither_overrules_the_other_unseen(visit,
         told(ben, "no. 2 of 3")
         look(anna)
         anna.locator("#list", has_text="reviewed by ben").wait_for()
+        anna.keyboard.press("d")
+        anna.get_by_role("dialog").wait_for()
         save_review(folder, names[1], Opinion("deleted", "ben"))
         look(anna)
         told(anna, "ben deleted this capture.")
+        anna.get_by_role("dialog").wait_for(state="hidden")  # it would be about another now
         ben.close()
 
 

@@ -8,7 +8,7 @@ const UNREACHABLE = "The server cannot be reached; see that it runs, then load t
 
 export class Captures {
   constructor() {
-    Object.assign(this, { token: "", etag: "", listed: null, heard: new Map() });
+    Object.assign(this, { token: "", etag: "", turn: 0, listed: null, heard: new Map() });
   }
 
   async ask(path, options = {}) { // a response, or an error that is a sentence
@@ -21,10 +21,13 @@ export class Captures {
     throw Object.assign(error, { status: response.status, code });
   }
 
-  async refresh() { // whether something has changed
+  async refresh() { // whether something has changed; of several at once the last counts
+    const turn = ++this.turn;
     const response = await this.ask("captures", { headers: this.etag ? { "If-None-Match": this.etag } : {} });
     if (response.status === 304) return false;
-    this.listed = await response.json();
+    const listed = await response.json();
+    if (turn !== this.turn) return false;
+    this.listed = listed;
     this.etag = response.headers.get("ETag");
     return true;
   }

@@ -12,7 +12,7 @@ const WORD_SECONDS = 1; // that a word takes, about, before it is detected
 const $ = (id) => document.getElementById(id);
 const answers = [...document.querySelectorAll("#answers button")];
 const captures = new Captures(), player = new Player(showPlayhead);
-const page = { chosen: null, seen: "", heard: null, saving: false, changed: false };
+const page = { chosen: null, seen: "", heard: null, named: null, saving: false, changed: false };
 // `seen` is what had been said of the chosen capture when it was chosen: what comes meanwhile is not overruled unasked
 
 // Which captures there are.
@@ -61,7 +61,7 @@ function shown() {
 function showList() {
   const { defaults, words, folder } = captures.listed, rows = shown();
   document.title = `Review of ${folder}`;
-  $("reviewer").value ||= stored("reviewer") ?? defaults.reviewer;
+  page.named ??= $("reviewer").value = stored("reviewer") ?? defaults.reviewer;
   $("words").replaceChildren(...words.map((value) => Object.assign(element("option"), { value })));
   $("list").replaceChildren(...rows.map(row));
   $("none").hidden = rows.length > 0;
@@ -93,6 +93,7 @@ function markChosen() {
 
 async function choose(capture) {
   player.stop();
+  $("sure").close(); // which asked about another
   const chosen = capture && find(capture);
   Object.assign(page, { chosen, seen: chosen?.revision ?? "", heard: null, changed: false });
   for (const button of [...answers, $("play")]) button.disabled = !capture;
