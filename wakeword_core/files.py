@@ -28,6 +28,8 @@ _CHUNK_BYTES = 1 << 20
 _TOKEN_BYTES = 6
 _ORDINARY_MODE = 0o666
 """Permissions of a file that nothing is said of."""
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
+"""Permissions of what only its owner may read, such as voices."""
 _TICK_SECONDS = 0.02
 """A file that changes again so soon may have the same times."""
 _MAX_JSON_BYTES = 256 * 2**20

@@ -67,14 +67,9 @@ class SpeechDetector:
 
 def span_of(probabilities: NDArray[np.float32], threshold: float, samples: int) -> SpeechSpan | None:
     """Return the span of speech, given the probability of each frame of a recording of `samples` samples."""
-    possible = probabilities >= max(threshold - _RELEASE, threshold / 2)
-    edges = np.flatnonzero(np.diff(possible.astype(np.int8), prepend=0, append=0))
-    starts, ends = edges[::2], edges[1::2]
-    sure = np.concatenate(([0], np.cumsum(probabilities >= threshold)))
-    kept = (sure[ends] > sure[starts]) & (ends - starts >= min(_SHORTEST_FRAMES, len(probabilities)))
-    if not kept.any():
+    starts, ends = _runs(probabilities, threshold)
+    if not len(starts):
         return None
-    starts, ends = starts[kept], ends[kept]
     length = samples / VAD_SAMPLE_RATE
     frame = _FRAME / VAD_SAMPLE_RATE
     return SpeechSpan(
@@ -82,6 +77,23 @@ def span_of(probabilities: NDArray[np.float32], threshold: float, samples: int) 
         end_seconds=float(min(ends[-1] * frame, length)),
         ratio=float(min(np.sum(ends - starts) * frame / length, 1.0)),
     )
+
+
+def speech_runs(probabilities: NDArray[np.float32], threshold: float) -> list[tuple[float, float]]:
+    """Return where speech begins and ends, in seconds, for each stretch of it, given the probability of each frame."""
+    frame = _FRAME / VAD_SAMPLE_RATE
+    starts, ends = _runs(probabilities, threshold)
+    return [(first * frame, last * frame) for first, last in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+def _runs(probabilities: NDArray[np.float32], threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first frame of each stretch of speech, and the one after its last."""
+    possible = probabilities >= max(threshold - _RELEASE, threshold / 2)
+    edges = np.flatnonzero(np.diff(possible.astype(np.int8), prepend=0, append=0))
+    starts, ends = edges[::2], edges[1::2]
+    sure = np.concatenate(([0], np.cumsum(probabilities >= threshold)))
+    kept = (sure[ends] > sure[starts]) & (ends - starts >= min(_SHORTEST_FRAMES, len(probabilities)))
+    return starts[kept], ends[kept]
 
 
 def energy_span(x: Samples, sample_rate: int = VAD_SAMPLE_RATE) -> SpeechSpan:

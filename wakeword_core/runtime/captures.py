@@ -22,7 +22,14 @@ from typing import Any, Literal, get_args
 from wakeword_core.audio import Pcm
 from wakeword_core.config import KeepConfig
 from wakeword_core.errors import DataError, reason_of
-from wakeword_core.files import read_json, remove_abandoned_parts, replacing, write_json
+from wakeword_core.files import (
+    PRIVATE_FILE,
+    PRIVATE_FOLDER,
+    read_json,
+    remove_abandoned_parts,
+    replacing,
+    write_json,
+)
 from wakeword_core.runtime.around import Around
 from wakeword_core.runtime.detector import Detection, StreamingDetector, wake_scores
 from wakeword_core.runtime.model import AnyModel
@@ -38,7 +45,6 @@ _SOUND, _FACTS = ".flac", ".json"
 _TIME = "%Y-%m-%dT%H-%M-%S.%f"
 _MEGABYTE = 1e6
 _HOUR = timedelta(hours=1)
-_PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _MOST_FACTS_BYTES = 1 << 16
 
 
@@ -107,7 +113,7 @@ class Keeper:
         self._lock = threading.Lock()
         self._failed = False
         try:
-            folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+            folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             remove_abandoned_parts(folder)
@@ -161,9 +167,9 @@ class Keeper:
         import soundfile
 
         # the facts first: sound without them would be of nobody knows what
-        write_json(sound.with_suffix(_FACTS), facts, _PRIVATE_FILE)
+        write_json(sound.with_suffix(_FACTS), facts, PRIVATE_FILE)
         try:
-            with replacing(sound, _PRIVATE_FILE) as part:
+            with replacing(sound, PRIVATE_FILE) as part:
                 soundfile.write(part, pcm, sample_rate, format="FLAC", subtype="PCM_16")
         except (OSError, soundfile.LibsndfileError) as error:
             sound.with_suffix(_FACTS).unlink(missing_ok=True)

@@ -71,7 +71,7 @@ async def read_upload(request: Request, serving: ServingConfig) -> bytes:
         raise _too_large(limit)
     try:
         async with asyncio.timeout(serving.body_seconds):
-            body = await _read(request, limit)
+            body = await read_body(request, limit)
     except TimeoutError:
         raise RefusedError(
             408, "slow_upload", f"the upload took more than {serving.body_seconds:g} s; send a smaller file", _CLOSE
@@ -98,7 +98,8 @@ def _media_type(request: Request) -> str:
     return type_
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return a request's body; RefusedError (413) once it has more bytes than the limit."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

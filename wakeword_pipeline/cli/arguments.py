@@ -34,6 +34,9 @@ Keep = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Keep the sound around wake words and near misses. \\[default: none is kept]"),
 ]
+Device = Annotated[
+    str | None, typer.Option(help="Number of the microphone, or part of its name. \\[default: the system's]")
+]
 Reason = Annotated[str, typer.Option(help="Reason that is recorded with the decision.")]
 
 

@@ -8,6 +8,7 @@ import typer
 from wakeword_pipeline.cli.arguments import (
     AsJson,
     ConfigFile,
+    Device,
     Home,
     Settings,
     project_options,
@@ -114,6 +115,43 @@ def synth(
         say_phrase(phrase, out, seed, ipa or (), config, settings or ())
     else:
         synth_phrase(phrase, out, count, seed, ipa or (), config, settings or ())
+
+
+@commands.command(rich_help_panel=_PANEL)
+def record(
+    phrase: Annotated[
+        str | None, typer.Argument(help="The wake word to say. \\[default: that of the configuration]")
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=1_000, help="How often it is said. \\[default: 10, or none with --negatives or --room]"
+        ),
+    ] = None,
+    negatives: Annotated[
+        int, typer.Option(min=0, max=1_000, help="Other words and sentences to say, so that the voice tells nothing.")
+    ] = 0,
+    room: Annotated[
+        float, typer.Option(metavar="MINUTES", min=0, max=600, help="Minutes of the room to record, as background.")
+    ] = 0.0,
+    speaker: Annotated[str | None, typer.Option(help="Who speaks. \\[default: it is asked]")] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the recordings, such as CC0-1.0.")] = "private",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the recordings. \\[default: recordings beside the configuration]")
+    ] = None,
+    device: Device = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Record on a web page, which this machine alone can open.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0: any that is free.")] = 8766,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record somebody who says the wake word, as recordings that the next build learns from."""
+    from wakeword_pipeline.cli.commands.record import RecordRequest, record_person
+
+    asked = RecordRequest(phrase, count, negatives, room, speaker, licence, out, device, page, port)
+    record_person(asked, config, as_json=as_json)
 
 
 @commands.command(rich_help_panel=_PANEL)

@@ -13,6 +13,7 @@ from wakeword_pipeline.cli.arguments import (
     Audio,
     AudioOrFolders,
     ConfigFile,
+    Device,
     Home,
     Keep,
     Model,
@@ -45,9 +46,7 @@ def detect(
 @commands.command(rich_help_panel=_PANEL)
 def listen(
     model: Model,
-    device: Annotated[
-        str | None, typer.Option(help="Number of the microphone, or part of its name. \\[default: the system's]")
-    ] = None,
+    device: Device = None,
     sensitivity: Sensitivity = None,
     threshold: Threshold = None,
     seconds: Annotated[

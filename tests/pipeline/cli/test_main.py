@@ -67,6 +67,19 @@ SURFACE = {
         "--set",
     },
     "export": {"--to", "--out", "--force", "--config", "--home", "--set", "--json"},
+    "record": {
+        "--count",
+        "--negatives",
+        "--room",
+        "--speaker",
+        "--licence",
+        "--out",
+        "--device",
+        "--page",
+        "--port",
+        "--config",
+        "--json",
+    },
     "synth": {"--out", "--count", "--seed", "--say", "--ipa", "--config", "--set"},
 }
 

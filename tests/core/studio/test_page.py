@@ -1,0 +1,184 @@
+"""The page in a real browser, whose microphone hears a synthetic voice."""
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+from chromium import chromium
+from spoken import RATE, take
+
+from wakeword_core.audio import from_pcm16, write_audio
+from wakeword_core.studio import prompts
+from wakeword_core.studio.server import create_app
+
+pytestmark = [pytest.mark.browser, pytest.mark.server]
+
+SAID_AT = 2.6
+"""Seconds after the microphone was opened, of which 1.5 are to get ready."""
+REFUSED = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError'); };"
+
+
+@contextmanager
+def served(plan):
+    """The address of the page of a plan."""
+    app = create_app(plan, "Anna", "data:\n  sources: []")
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    """A window of Chromium that hears the phrase once in nine seconds."""
+    recording = tmp_path_factory.mktemp("sound") / "said.wav"
+    write_audio(recording, from_pcm16(take(SAID_AT, seconds=9.0)), RATE)
+    with (
+        chromium(
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--use-file-for-fake-audio-capture={recording}",
+        ) as browser,
+        browser.new_context() as opened,
+    ):
+        opened.set_default_timeout(20_000)
+        yield opened
+
+
+@pytest.fixture
+def visit(context, plan):
+    """The function that opens the page of a plan; it may complain of nothing in the console."""
+    complaints = []
+
+    @contextmanager
+    def open_page(script="", **asked):
+        with served(plan(**asked)) as url:
+            page = context.new_page()
+            page.on("console", lambda message: complaints.append(message.text))
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.add_init_script(script)
+            page.goto(url)
+            yield page
+            page.close()
+
+    yield open_page
+    assert complaints == []
+
+
+def begin(page) -> None:
+    page.check("#agreed")
+    page.click("text=Begin")
+    page.locator("#stage").wait_for()
+
+
+def test_a_sitting_with_the_keyboard_alone(visit, folder) -> None:
+    with visit() as page:
+        page.locator("#start").wait_for()
+        page.focus("#speaker")
+        page.keyboard.press("End")
+        page.keyboard.type(" Ö")
+        assert "I am Anna Ö, or may speak for Anna Ö" in page.inner_text("#consent")
+        for key in ("Tab", "Space", "Tab", "Enter"):
+            page.keyboard.press(key)
+        page.locator("#stage").wait_for()
+        assert page.inner_text("#text") == "hey robin" and page.inner_text("#count") == "1 of 2"
+        page.keyboard.press("Enter")
+        page.locator("#stage.ready", has_text="Get ready").wait_for()
+        page.locator("#stage.recording", has_text="Say it now!").wait_for()
+        page.locator("#verdict", has_text="Kept: hey robin").wait_for()
+        assert page.inner_text("#count") == "2 of 2" and page.evaluate("document.activeElement.id") == "record"
+        (row,) = folder.rows()
+        assert row["speaker"] == "Anna Ö" and "I am Anna Ö" in row["consent"]
+        for key in ("Tab", "Enter"):  # skips the second
+            page.keyboard.press(key)
+        page.locator("#end").wait_for()
+        assert page.evaluate("document.activeElement.id") == "done"
+        assert page.inner_text("#source") == "data:\n  sources: []"
+        page.click("text=Take the last one back")
+        page.locator("#stage").wait_for()
+        assert page.inner_text("#count") == "1 of 2" and folder.rows() == []
+
+
+def test_what_did_not_come_through_is_said_and_asked_for_again(visit, folder, monkeypatch) -> None:
+    for name, seconds in (("_READY_SECONDS", 0.2), ("_LEAST_SECONDS", 0.5), ("_SPARE_SECONDS", 0.0)):
+        monkeypatch.setattr(prompts, name, seconds)
+    quiet = "const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
+    quiet += "navigator.mediaDevices.getUserMedia = async (wanted) => {"
+    quiet += "  const stream = await open(wanted); stream.getTracks()[0].enabled = false; return stream; };"
+    with visit(quiet) as page:
+        begin(page)
+        page.click("#record")
+        page.locator("#verdict", has_text="Nothing came from the microphone").wait_for()
+        assert page.inner_text("#count") == "1 of 2" and page.is_visible("text=None yet.") and folder.rows() == []
+
+
+def test_a_take_can_be_stopped_and_the_microphone_is_let_go(visit, folder) -> None:
+    with visit() as page:
+        begin(page)
+        page.click("#record")
+        page.locator("#stage.ready").wait_for()
+        page.click("#record")
+        page.locator("#sign", has_text="Stopped.").wait_for()
+        assert page.evaluate("document.getElementById('level').value") == 0 and folder.rows() == []
+        assert page.inner_text("#record") == "Record" and page.is_hidden("#verdict")
+
+
+def test_the_minutes_of_a_room_follow_each_other(visit, folder, monkeypatch) -> None:
+    monkeypatch.setattr(prompts, "_PIECE_SECONDS", 1.0)
+    monkeypatch.setattr(prompts, "_PIECES_A_GROUP", 1)
+    with visit(count=0, room_minutes=2 / 60) as page:
+        begin(page)
+        assert "Nobody says “hey robin”" in page.inner_text("#manner")
+        page.click("#record")
+        page.locator("#stage.recording", has_text="The room is recorded.").wait_for()
+        page.locator("#end").wait_for()
+    assert [row["role"] for row in folder.rows()] == ["background"] * 2
+    assert len({row["speaker"] for row in folder.rows()}) == 2
+
+
+def test_a_microphone_that_cannot_be_had_is_a_sentence(visit) -> None:
+    with visit(REFUSED) as page:
+        begin(page)
+        page.click("#record")
+        page.locator("role=alert", has_text="This page may not use the microphone").wait_for()
+        assert page.inner_text("#record") == "Record"
+
+
+def test_it_fits_a_telephone_and_has_names_for_all_that_is_used(visit) -> None:
+    with visit() as page:
+        page.set_viewport_size({"width": 400, "height": 800})
+        page.locator("#start").wait_for()
+        assert page.get_by_role("textbox", name="Name").count() == 1
+        assert page.get_by_role("checkbox", name="I am Anna").count() == 1
+        begin(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+        for role, name in (
+            ("button", "Record"),
+            ("button", "Skip this one"),
+            ("meter", "Level of the microphone"),
+            ("checkbox", "Sound after each"),
+            ("region", "hey robin"),
+        ):
+            assert page.get_by_role(role, name=name, exact=True).count() == 1, (role, name)
+
+
+def test_somebody_else_agrees_anew(visit) -> None:
+    with visit(count=1) as page:
+        begin(page)
+        page.click("text=Skip this one")
+        page.click("text=Somebody else, or more")
+        assert not page.is_checked("#agreed") and page.is_hidden("#stage")
+        page.check("#agreed")
+        page.fill("#speaker", "Ben")
+        assert not page.is_checked("#agreed"), "which was to another text"
+        begin(page)
+        assert page.inner_text("#state") == "Ben speaks."

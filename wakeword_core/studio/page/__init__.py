@@ -1,0 +1,1 @@
+"""The page on which people record themselves, and the server behind it."""

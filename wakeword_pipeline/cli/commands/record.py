@@ -1,0 +1,227 @@
+"""`wakeword record`: a person records their own wake word, in the terminal or on a page."""
+
+import json
+import sys
+import termios
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from rich.console import Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.text import Text
+
+from wakeword_core.config import Config, spelling
+from wakeword_core.config.loading import load_config
+from wakeword_core.config.recordings import speakable
+from wakeword_core.errors import ConfigError, MissingDependencyError
+from wakeword_core.python import install_command
+from wakeword_core.runtime.microphone import microphone
+from wakeword_core.studio.checks import Heard, Hearing
+from wakeword_core.studio.folder import RecordingFolder
+from wakeword_core.studio.prompts import Prompt
+from wakeword_core.studio.sitting import Moment, Plan, Sitting, record, speaker_name
+from wakeword_core.text import printable
+from wakeword_pipeline.cli.logs import console
+from wakeword_pipeline.orchestration.home import config_path
+
+_PROMPTS = 10
+_FOLDER, _SOURCE = "recordings", "recordings"
+_PICTURES_A_SECOND = 12
+_LEVEL_DB = 60
+"""So far below full scale the meter shows nothing."""
+_LOUD_DBFS = -1.0
+_WIDTH, _METER = 62, 36
+_READY, _RECORDING, _GOOD, _FAULT = "black on yellow", "white on red", "green", "bold red"
+_KEYS = "Enter: record   s: skip it   u: take the last one back   q: stop"
+
+
+@dataclass(frozen=True)
+class RecordRequest:
+    """What was asked for on the command line."""
+
+    phrase: str | None
+    count: int | None
+    negatives: int
+    room: float
+    speaker: str | None
+    licence: str
+    out: Path | None
+    device: str | None
+    page: bool
+    port: int
+
+
+def record_person(request: RecordRequest, given_config: Path | None, *, as_json: bool) -> None:
+    """Record what was asked for, and print how the next build comes to use it; one line of JSON with `as_json`."""
+    path = config_path(given_config)
+    config = load_config(path if given_config or path.is_file() else None)
+    plan = _plan(request, config, path)
+    source = source_lines(plan, config, path)
+    before = {row["path"] for row in plan.folder.rows()}
+    try:
+        if request.page:
+            _serve(request, plan, source)
+        else:
+            _sit(request, plan)
+    finally:  # also after Ctrl-C: what was kept is there
+        added = [row for row in plan.folder.rows() if row["path"] not in before]
+        _tell(plan, added, source, as_json=as_json)
+
+
+def _plan(request: RecordRequest, config: Config, path: Path) -> Plan:
+    phrase = request.phrase
+    if phrase is None:
+        if not path.is_file():
+            raise ConfigError(
+                f'name the phrase, as in `wakeword record "hey robin"`, or a configuration: {path} is none'
+            )
+        phrase = config.phrase
+    try:
+        phrase = speakable(phrase)
+    except ValueError as error:
+        raise ConfigError(f"the phrase {phrase!r} {error}") from None
+    only_other = request.negatives or request.room
+    count = (0 if only_other else _PROMPTS) if request.count is None else request.count
+    if not (count or only_other):
+        raise ConfigError("there is nothing to record: give --count, --negatives or --room more than 0")
+    rate = config.data.audio.sample_rate
+    return Plan(
+        RecordingFolder(request.out or path.parent / _FOLDER),
+        phrase,
+        count,
+        request.negatives,
+        request.room,
+        request.licence,
+        rate,
+        Hearing(config.data.health.vad_threshold, config.features.frontend.window_samples / rate),
+    )
+
+
+def source_lines(plan: Plan, config: Config, path: Path) -> str:
+    """Return what to add to the configuration so that a build uses the folder; an empty text where it does already."""
+    table, sources = plan.folder.table.resolve(), config.data.sources
+    if any(source.is_table and source.table.resolve() == table for source in sources):
+        return ""
+    names = {source.name for source in sources}
+    name = next(name for name in (_SOURCE, *(f"{_SOURCE}-{n}" for n in range(2, len(names) + 3))) if name not in names)
+    relative = table.is_relative_to(path.parent.resolve())
+    named = table.relative_to(path.parent.resolve()) if relative else table
+    entry: dict[str, object] = {"name": name, "path": str(named), "role": "positive"}
+    if path.is_file() and spelling(plan.phrase) != spelling(config.phrase):
+        entry["words"] = [plan.phrase]
+    return yaml.safe_dump({"data": {"sources": [entry]}}, sort_keys=False, allow_unicode=True, width=10_000)
+
+
+def _serve(request: RecordRequest, plan: Plan, source: str) -> None:
+    try:
+        from wakeword_core.studio.server import serve_page
+    except ImportError as error:
+        raise MissingDependencyError(f"--page needs {error.name}: {install_command('serve')}") from error
+
+    def announce(address: str) -> None:
+        print(printable(f"record {plan.phrase!r} at {address}; stop with Ctrl-C"), file=sys.stderr, flush=True)
+
+    serve_page(plan, request.speaker or "", source, request.port, announce)
+
+
+def _sit(request: RecordRequest, plan: Plan) -> None:
+    """Let one person record in the terminal."""
+    speaker = speaker_name(request.speaker if request.speaker is not None else _asked("Who speaks? "))
+    screen = console()
+    screen.print(Panel(Text(printable(plan.consent_to(speaker))), title="Consent", width=_WIDTH, title_align="left"))
+    if _asked("Type yes to agree: ").strip().lower() != "yes":
+        raise ConfigError("nothing was recorded, since the consent was not given: it takes the word yes")
+    device = int(request.device) if request.device is not None and request.device.isdecimal() else request.device
+    _record_all(plan.begin(speaker), device)
+
+
+def _record_all(sitting: Sitting, device: str | int | None) -> None:
+    """Record prompt after prompt; a person is asked before each, but the minutes of a room follow each other."""
+    last: Prompt | None = None
+    while prompt := sitting.prompt:
+        if last is None or prompt.role != "background" or prompt.role != last.role:
+            said, manner = _asks(sitting, prompt)
+            place = f"\n{sitting.place + 1} of {len(sitting.prompts)}  "
+            console().print(Text.assemble((place, "dim"), (said, "bold"), f"  {manner}"))
+            key = _asked(f"{_KEYS} > ").strip().lower()
+            if key == "q":
+                return
+            if key in ("s", "u"):
+                sitting.skip() if key == "s" else sitting.take_back()
+                continue
+        heard = _take(sitting, prompt, device)
+        last = None if heard.fault else prompt
+
+
+def _take(sitting: Sitting, prompt: Prompt, device: str | int | None) -> Heard:
+    """Record one prompt, and say what became of it."""
+    rate = sitting.plan.sample_rate
+    with (
+        microphone(rate, device) as blocks,
+        Live(console=console(), transient=True, refresh_per_second=_PICTURES_A_SECOND) as live,
+    ):
+        pcm = record(blocks, rate, prompt, lambda moment: live.update(_panel(sitting, prompt, moment)))
+    heard = sitting.offer(pcm)
+    if heard.fault:
+        console().print(Text(f"✗ {heard.sentence} Once more, please.", _FAULT))
+    else:
+        length = f"{heard.speech_seconds:.1f} s of speech, " if prompt.text else ""
+        console().print(Text(f"✓ Kept: {length}loudest {heard.peak_dbfs:.0f} dBFS.", _GOOD))
+    console().bell()
+    return heard
+
+
+def _panel(sitting: Sitting, prompt: Prompt, moment: Moment) -> Panel:
+    """What is to be said, the sign to say it, which is seen from afar, and how loud the microphone is."""
+    if moment.recording:
+        style, words = _RECORDING, "Say it now!" if prompt.text else "The room is recorded."
+    else:
+        style, words = _READY, "Get ready"
+    filled = round(_METER * max(0.0, 1 + moment.level_dbfs / _LEVEL_DB))
+    loud = ", too loud" if moment.level_dbfs >= _LOUD_DBFS else ""
+    said, manner = _asks(sitting, prompt)
+    lines = (
+        Text(said, "bold"),
+        Text(manner),
+        Text(),
+        Text(f"{words}  {moment.seconds_left:.1f} s", "bold"),
+        Text(f"{'█' * filled}{'░' * (_METER - filled)} {round(moment.level_dbfs)} dBFS{loud}"),
+    )
+    return Panel(Group(*lines), width=_WIDTH, style=style, padding=(1, 2))
+
+
+def _asks(sitting: Sitting, prompt: Prompt) -> tuple[str, str]:
+    """What is to be said, and how."""
+    manner = prompt.manner or f"Nobody says {sitting.plan.phrase!r} for {prompt.seconds:.0f} s."
+    return printable(prompt.text or "The room"), printable(manner)
+
+
+def _asked(question: str) -> str:
+    """Return a line that the person types; what was typed before counts for nothing. ConfigError without a person."""
+    if sys.stdin.isatty():
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    try:
+        return console().input(Text(question))
+    except EOFError:
+        console().print()
+        raise ConfigError("there is nobody to ask: run it in a terminal, or with --page") from None
+
+
+def _tell(plan: Plan, added: list[dict[str, str]], source: str, *, as_json: bool) -> None:
+    """Print what was added, and what the configuration needs so that the next build uses it."""
+    if as_json:
+        facts = {"folder": str(plan.folder.folder), "table": str(plan.folder.table), "source": source}
+        print(json.dumps({**facts, "recordings": added}))
+        return
+    if not added:
+        return
+    roles = ", ".join(f"{count} {role}" for role, count in Counter(row["role"] for row in added).items())
+    print(printable(f"{len(added)} recordings ({roles}) were added to {plan.folder.folder}"))
+    if not source:
+        print("The configuration names them, so the next build uses them.")
+        return
+    print("For the next build to use them, add this to the configuration, below other sources if it has some:\n")
+    print(source)
