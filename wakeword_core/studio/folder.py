@@ -78,24 +78,12 @@ class RecordingFolder:
                 recorded += timedelta(microseconds=1)
             path.parent.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             name = path.relative_to(self.folder.resolve()).as_posix()
-            row = {
-                "path": name,
-                "label": prompt.label,
-                "role": prompt.role,
-                "speaker": prompt.group or consent.speaker,
-                "licence": consent.licence,
-                "text": prompt.text,
-                "manner": prompt.manner,
-                "recorded": recorded.isoformat(timespec="seconds"),
-                "consent": consent.text,
-                "consented": consent.given.isoformat(timespec="seconds"),
-            }
-            text = self._text()
+            text = _with_rows(self._text(), [_row(name, prompt, consent, recorded)])
             # the sound first: a row of what is not there would be a fault of every build
             with replacing(path, PRIVATE_FILE) as part:
                 part.write_bytes(encode_flac(pcm, sample_rate))
             try:
-                write_text(self.table, _with_rows(text, [row]), PRIVATE_FILE)
+                write_text(self.table, text, PRIVATE_FILE)
             except OSError:
                 path.unlink()  # which no table names
                 raise
@@ -129,6 +117,21 @@ class RecordingFolder:
         if missing:
             raise DataError(f"{self.table} has no column {missing[0]}, so nothing can be added to it; {advice}")
         return text if text.endswith("\n") else f"{text}\n"
+
+
+def _row(name: str, prompt: Prompt, consent: Consent, recorded: datetime) -> dict[str, str]:
+    return {
+        "path": name,
+        "label": prompt.label,
+        "role": prompt.role,
+        "speaker": prompt.group or consent.speaker,
+        "licence": consent.licence,
+        "text": prompt.text,
+        "manner": prompt.manner,
+        "recorded": recorded.isoformat(timespec="seconds"),
+        "consent": consent.text,
+        "consented": consent.given.isoformat(timespec="seconds"),
+    }
 
 
 def _header(text: str) -> list[str]:

@@ -23,7 +23,7 @@ from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.uploads import read_body
 from wakeword_core.studio import page
 from wakeword_core.studio.prompts import LONGEST_SECONDS
-from wakeword_core.studio.sitting import Plan, Sitting, speaker_name
+from wakeword_core.studio.sitting import Kept, Plan, Sitting, speaker_name
 
 HOST = "127.0.0.1"
 _NAME = "{speaker}"
@@ -102,21 +102,6 @@ class Studio:
     def state(self) -> State:
         """Where the sitting stands."""
         plan, sitting = self._plan, self._sitting
-        ask, kept = None, list[Take]()
-        if sitting:
-            if prompt := sitting.prompt:
-                named = {name: getattr(prompt, name) for name in Ask.model_fields if name != "place"}
-                ask = Ask(place=sitting.place, **named)
-            kept = [
-                Take(
-                    path=one.path,
-                    text=one.prompt.text,
-                    manner=one.prompt.manner,
-                    speech_seconds=one.heard.speech_seconds,
-                    peak_dbfs=one.heard.peak_dbfs,
-                )
-                for one in sitting.kept
-            ]
         return State(
             phrase=plan.phrase,
             folder=str(plan.folder.folder),
@@ -125,8 +110,8 @@ class Studio:
             suggested=self._suggested,
             speaker=sitting.consent.speaker if sitting else None,
             total=len(sitting.prompts) if sitting else 0,
-            ask=ask,
-            kept=kept,
+            ask=_ask(sitting) if sitting else None,
+            kept=[_take(one) for one in sitting.kept] if sitting else [],
             source=self._source,
         )
 
@@ -189,6 +174,31 @@ def create_app(plan: Plan, suggested: str = "", source: str = "") -> FastAPI:
         return studio.state
 
     return app
+
+
+def _ask(sitting: Sitting) -> Ask | None:
+    prompt = sitting.prompt
+    if prompt is None:
+        return None
+    return Ask(
+        place=sitting.place,
+        role=prompt.role,
+        text=prompt.text,
+        manner=prompt.manner,
+        seconds=prompt.seconds,
+        ready_seconds=prompt.ready_seconds,
+    )
+
+
+def _take(kept: Kept) -> Take:
+    prompt, heard = kept.prompt, kept.heard
+    return Take(
+        path=kept.path,
+        text=prompt.text,
+        manner=prompt.manner,
+        speech_seconds=heard.speech_seconds,
+        peak_dbfs=heard.peak_dbfs,
+    )
 
 
 def _pcm(data: bytes) -> Pcm:

@@ -20,9 +20,9 @@ PRIVATE = "private"
 _LONGEST_NAME = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a sitting is to record, and where to."""
+    """What a sitting is to record, and where to; ConfigError for a licence that no table can hold."""
 
     folder: RecordingFolder
     phrase: str
@@ -32,6 +32,10 @@ class Plan:
     licence: str
     sample_rate: int
     hearing: Hearing
+
+    def __post_init__(self) -> None:
+        if not self.licence.strip() or printable(self.licence) != self.licence:
+            raise ConfigError(f"the licence is {self.licence!r}, but must be one line of text, such as CC0-1.0")
 
     def prompts(self) -> list[Prompt]:
         """Return what is to be said; other things are others when the folder has more in it."""

@@ -135,7 +135,9 @@ def record(
         float, typer.Option(metavar="MINUTES", min=0, max=600, help="Minutes of the room to record, as background.")
     ] = 0.0,
     speaker: Annotated[str | None, typer.Option(help="Who speaks. \\[default: it is asked]")] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the recordings, such as CC0-1.0.")] = "private",
+    licence: Annotated[
+        str | None, typer.Option(help="Licence of the recordings, such as CC0-1.0. \\[default: private]")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the recordings. \\[default: recordings beside the configuration]")
     ] = None,

@@ -9,7 +9,7 @@ import pytest
 from wakeword_core.audio import from_pcm16, resample
 from wakeword_core.errors import MissingDependencyError
 from wakeword_core.recordings import vad
-from wakeword_core.recordings.vad import SpeechDetector, energy_span, span_of
+from wakeword_core.recordings.vad import SpeechDetector, energy_span, span_of, speech_runs
 from wakeword_core.speech import espeak
 
 
@@ -88,6 +88,12 @@ def test_spans_join_runs_and_leave_out_clicks(probabilities, expected):
         start, end, ratio = expected
         assert (span.start_seconds, span.end_seconds) == pytest.approx((start * 0.032, end * 0.032))
         assert span.ratio == pytest.approx(ratio)
+
+
+def test_each_stretch_of_speech_is_told_apart():
+    probabilities = np.array([0, 0.9, 0.9, 0.9, 0.4, 0, 0, 0.9, 0, 0.9, 0.9, 0.9], np.float32)
+    assert speech_runs(probabilities, 0.5) == [pytest.approx((0.032, 0.16)), pytest.approx((0.288, 0.384))]
+    assert speech_runs(probabilities[:1], 0.5) == speech_runs(probabilities[:0], 0.5) == []
 
 
 def test_a_span_never_ends_after_the_recording():

@@ -25,6 +25,15 @@ def plan(folder, hearing):
     """The function that makes a plan for a phrase."""
 
     def make(count=2, negatives=0, room_minutes=0.0, licence="private"):
-        return Plan(folder, "hey robin", count, negatives, room_minutes, licence, RATE, hearing)
+        return Plan(
+            folder=folder,
+            phrase="hey robin",
+            count=count,
+            negatives=negatives,
+            room_minutes=room_minutes,
+            licence=licence,
+            sample_rate=RATE,
+            hearing=hearing,
+        )
 
     return make

@@ -66,6 +66,12 @@ def test_the_consent_names_who_gives_it_what_for_and_under_which_licence(plan, f
     assert folder.rows()[0]["consent"] == private and folder.rows()[0]["consented"]
 
 
+@pytest.mark.parametrize("licence", ["", " ", "CC0\n", "a\u202eb"])
+def test_a_licence_that_no_table_can_hold_is_refused(plan, licence) -> None:
+    with pytest.raises(ConfigError, match="the licence is"):
+        plan(licence=licence)
+
+
 @pytest.mark.parametrize("size", [100, 1_280, 16_000, 100_000])
 def test_a_take_is_what_comes_after_the_time_to_get_ready(size) -> None:
     prompt = Prompt("positive", "hey robin", "", seconds=3.0, ready_seconds=1.5)

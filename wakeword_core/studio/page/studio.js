@@ -128,6 +128,7 @@ async function recordOne() { // -> whether the next one follows by itself
   const whole = await take.whole;
   if (page.take === take) page.take = null;
   if (!whole) {
+    await stop(); // a microphone that was opened meanwhile
     sign("", "Stopped. Press Record and wait.");
     return false;
   }
@@ -193,7 +194,9 @@ $("speaker").addEventListener("input", () => {
 $("agree").addEventListener("submit", (event) => {
   event.preventDefault();
   trying(async () => {
-    show(await ask("sitting", JSON.stringify(consent())));
+    const state = await ask("sitting", JSON.stringify(consent()));
+    page.last = null;
+    show(state);
     $("record").focus();
   });
 });
@@ -206,6 +209,7 @@ $("back").addEventListener("click", () => trying(() => change("take-back")));
 $("hear").addEventListener("click", () => trying(() => play(page.last)));
 $("again").addEventListener("click", () => {
   $("agreed").checked = false;
+  $("verdict").hidden = true;
   show({ ...page.state, speaker: null, ask: null });
   $("speaker").focus();
 });

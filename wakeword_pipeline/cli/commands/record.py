@@ -4,7 +4,9 @@ import json
 import sys
 import termios
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import yaml
@@ -13,7 +15,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from wakeword_core.config import Config, spelling
+from wakeword_core.config import Config, SourceConfig, spelling, wake_words
 from wakeword_core.config.loading import load_config
 from wakeword_core.config.recordings import speakable
 from wakeword_core.errors import ConfigError, MissingDependencyError
@@ -22,13 +24,15 @@ from wakeword_core.runtime.microphone import microphone
 from wakeword_core.studio.checks import Heard, Hearing
 from wakeword_core.studio.folder import RecordingFolder
 from wakeword_core.studio.prompts import Prompt
-from wakeword_core.studio.sitting import Moment, Plan, Sitting, record, speaker_name
+from wakeword_core.studio.sitting import PRIVATE, Moment, Plan, Sitting, record, speaker_name
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.logs import console
 from wakeword_pipeline.orchestration.home import config_path
 
 _PROMPTS = 10
 _FOLDER, _SOURCE = "recordings", "recordings"
+_NO_BREAKS = 10_000
+"""Characters of a line of YAML, so that a long path stays in one."""
 _PICTURES_A_SECOND = 12
 _LEVEL_DB = 60
 """So far below full scale the meter shows nothing."""
@@ -47,7 +51,7 @@ class RecordRequest:
     negatives: int
     room: float
     speaker: str | None
-    licence: str
+    licence: str | None
     out: Path | None
     device: str | None
     page: bool
@@ -84,35 +88,50 @@ def _plan(request: RecordRequest, config: Config, path: Path) -> Plan:
     except ValueError as error:
         raise ConfigError(f"the phrase {phrase!r} {error}") from None
     only_other = request.negatives or request.room
-    count = (0 if only_other else _PROMPTS) if request.count is None else request.count
-    if not (count or only_other):
+    words = (0 if only_other else _PROMPTS) if request.count is None else request.count
+    if not (words or only_other):
         raise ConfigError("there is nothing to record: give --count, --negatives or --room more than 0")
     rate = config.data.audio.sample_rate
     return Plan(
-        RecordingFolder(request.out or path.parent / _FOLDER),
-        phrase,
-        count,
-        request.negatives,
-        request.room,
-        request.licence,
-        rate,
-        Hearing(config.data.health.vad_threshold, config.features.frontend.window_samples / rate),
+        folder=RecordingFolder(request.out or path.parent / _FOLDER),
+        phrase=phrase,
+        count=words,
+        negatives=request.negatives,
+        room_minutes=request.room,
+        licence=PRIVATE if request.licence is None else request.licence,
+        sample_rate=rate,
+        hearing=Hearing(config.data.health.vad_threshold, config.features.frontend.window_samples / rate),
     )
 
 
 def source_lines(plan: Plan, config: Config, path: Path) -> str:
-    """Return what to add to the configuration so that a build uses the folder; an empty text where it does already."""
-    table, sources = plan.folder.table.resolve(), config.data.sources
-    if any(source.is_table and source.table.resolve() == table for source in sources):
+    """Return what the configuration at a path needs so that a build uses the folder; an empty text if it has it."""
+    phrase = config.phrase if path.is_file() else plan.phrase
+    said = [*(row["label"] for row in plan.folder.rows() if row["label"]), *([plan.phrase] if plan.count else [])]
+    words = {spelling(word): word for word in said}
+    table = plan.folder.table.resolve()
+    own = next((one for one in config.data.sources if one.is_table and one.table.resolve() == table), None)
+    if own and words.keys() <= {spelling(word) for word in wake_words([own], phrase)}:
         return ""
-    names = {source.name for source in sources}
-    name = next(name for name in (_SOURCE, *(f"{_SOURCE}-{n}" for n in range(2, len(names) + 3))) if name not in names)
-    relative = table.is_relative_to(path.parent.resolve())
-    named = table.relative_to(path.parent.resolve()) if relative else table
-    entry: dict[str, object] = {"name": name, "path": str(named), "role": "positive"}
-    if path.is_file() and spelling(plan.phrase) != spelling(config.phrase):
-        entry["words"] = [plan.phrase]
-    return yaml.safe_dump({"data": {"sources": [entry]}}, sort_keys=False, allow_unicode=True, width=10_000)
+    name = own.name if own else _new_name(config.data.sources)
+    source: dict[str, object] = {"name": name, "path": _beside(path, table), "role": "positive"}
+    if words.keys() - {spelling(phrase)}:
+        source["words"] = list(words.values())
+    tree: dict[str, object] = {} if path.is_file() else {"phrase": phrase}
+    tree["data"] = {"sources": [source]}
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=_NO_BREAKS)
+
+
+def _new_name(sources: Iterable[SourceConfig]) -> str:
+    taken = {source.name for source in sources}
+    names = chain([_SOURCE], (f"{_SOURCE}-{number}" for number in count(2)))
+    return next(name for name in names if name not in taken)
+
+
+def _beside(config: Path, table: Path) -> str:
+    """The path of a table as a configuration names it: relative where it lies below the configuration's folder."""
+    folder = config.parent.resolve()
+    return str(table.relative_to(folder) if table.is_relative_to(folder) else table)
 
 
 def _serve(request: RecordRequest, plan: Plan, source: str) -> None:
@@ -130,8 +149,8 @@ def _serve(request: RecordRequest, plan: Plan, source: str) -> None:
 def _sit(request: RecordRequest, plan: Plan) -> None:
     """Let one person record in the terminal."""
     speaker = speaker_name(request.speaker if request.speaker is not None else _asked("Who speaks? "))
-    screen = console()
-    screen.print(Panel(Text(printable(plan.consent_to(speaker))), title="Consent", width=_WIDTH, title_align="left"))
+    consent = _in_lines(printable(plan.consent_to(speaker)))
+    console().print(Panel(consent, title="Consent", title_align="left", width=_WIDTH))
     if _asked("Type yes to agree: ").strip().lower() != "yes":
         raise ConfigError("nothing was recorded, since the consent was not given: it takes the word yes")
     device = int(request.device) if request.device is not None and request.device.isdecimal() else request.device
@@ -184,13 +203,18 @@ def _panel(sitting: Sitting, prompt: Prompt, moment: Moment) -> Panel:
     loud = ", too loud" if moment.level_dbfs >= _LOUD_DBFS else ""
     said, manner = _asks(sitting, prompt)
     lines = (
-        Text(said, "bold"),
-        Text(manner),
+        _in_lines(said, "bold"),
+        _in_lines(manner),
         Text(),
         Text(f"{words}  {moment.seconds_left:.1f} s", "bold"),
         Text(f"{'█' * filled}{'░' * (_METER - filled)} {round(moment.level_dbfs)} dBFS{loud}"),
     )
     return Panel(Group(*lines), width=_WIDTH, style=style, padding=(1, 2))
+
+
+def _in_lines(text: str, style: str = "") -> Text:
+    """Text that is broken into lines in a panel, though the console breaks none, which log lines want whole."""
+    return Text(text, style, no_wrap=False, overflow="fold")
 
 
 def _asks(sitting: Sitting, prompt: Prompt) -> tuple[str, str]:
@@ -223,5 +247,5 @@ def _tell(plan: Plan, added: list[dict[str, str]], source: str, *, as_json: bool
     if not source:
         print("The configuration names them, so the next build uses them.")
         return
-    print("For the next build to use them, add this to the configuration, below other sources if it has some:\n")
-    print(source)
+    print("For the next build to use them, the configuration needs this, beside other sources if it has some:\n")
+    print(source, end="")

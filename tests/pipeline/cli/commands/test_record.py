@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from wakeword_core.graph.project import Project
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.stage_names import MANIFEST
 from wakeword_core.studio.folder import RecordingFolder
+from wakeword_core.studio.sitting import Moment
 from wakeword_pipeline.cli.commands import record
 from wakeword_pipeline.cli.main import main
 
@@ -66,7 +68,9 @@ def test_what_is_said_is_in_the_manifest_of_the_next_build(person, tmp_path, cap
     opened = person("--count", "3", typed=typed, said=[near(1.0), far(), far(0.9), near(1.1)])
     told = capsys.readouterr()
     assert opened == [(RATE, None)] * 4 and "too quiet" in told.err and told.err.count("Kept:") == 3
-    assert "I am Anna" in told.err and "3 recordings (3 positive) were added" in told.out
+    consent = RecordingFolder(tmp_path / "recordings").rows()[0]["consent"]
+    assert "I am Anna" in consent and set(consent.split()) <= set(told.err.split()), "all of it was shown"
+    assert "3 recordings (3 positive) were added" in told.out
     typed = ["yes", "", "", ""]
     others = [near(1.0, text="the kettle"), near(1.2, seconds=6, text="open the window"), near(seconds=6)]
     options = ("--negatives", "2", "--room", "0.1", "--speaker", "Anna", "--licence", "CC0-1.0")
@@ -100,6 +104,8 @@ def test_json_tells_what_was_added_and_how_to_use_it(person, tmp_path, capsys) -
     assert (tmp_path / "rec" / row["path"]).is_file() and opened == [(RATE, 3)]
     (source,) = yaml.safe_load(facts["source"])["data"]["sources"]
     assert source == {"name": "recordings", "path": "rec/recordings.csv", "role": "positive"}
+    (tmp_path / "wakeword.yaml").write_text(facts["source"])
+    assert load_config(tmp_path / "wakeword.yaml").labels == ("_negative", "hey robin")
 
 
 def test_one_can_be_taken_back_and_the_rest_left_out(person, tmp_path, capsys) -> None:
@@ -151,6 +157,7 @@ def test_what_was_kept_is_told_of_when_it_is_interrupted(person, tmp_path, capsy
         (("",), "the phrase '' must contain letters"),
         (("hey robin", "--count", "0"), "nothing to record"),
         (("hey robin", "--speaker", "..."), "must be a name"),
+        (("hey robin", "--licence", "CC0\n"), "the licence is 'CC0\\n'"),
         (("hey robin", "--config", "none.yaml"), "no configuration file"),
     ],
 )
@@ -159,8 +166,19 @@ def test_what_cannot_be_is_said_before_anything_is_recorded(person, capsys, tmp_
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("recording", "level", "words"), [(False, -52.0, "Get ready"), (True, -0.2, "too loud")])
+def test_all_of_a_long_sentence_is_shown_with_the_sign_and_the_level(tmp_path, capsys, recording, level, words) -> None:
+    text = "The neighbours are painting their fence green, and nobody told me that the party was cancelled."
+    sitting = plan(tmp_path).begin("Anna")
+    prompt = replace(sitting.prompts[0], text=text)
+    record.console().print(record._panel(sitting, prompt, Moment(recording, 1.2, level)))
+    shown = capsys.readouterr().err
+    assert set(text.split()) <= set(shown.split()) and words in shown and "1.2 s" in shown
+    assert ("Say it now!" in shown) == recording and shown.count("█") == round(36 * (1 + level / 60))
+
+
 def plan(tmp_path: Path, phrase: str = "hey robin") -> record.Plan:
-    request = record.RecordRequest(phrase, None, 0, 0.0, "Anna", "private", tmp_path / "rec", None, False, 0)
+    request = record.RecordRequest(phrase, None, 0, 0.0, "Anna", None, tmp_path / "rec", None, False, 0)
     return record._plan(request, load_config(None), tmp_path / "wakeword.yaml")
 
 
@@ -180,6 +198,16 @@ def test_the_lines_fit_the_configuration_that_is_there(tmp_path) -> None:
     (tmp_path / "wakeword.yaml").write_text(CONFIG + other)
     assert load_config(tmp_path / "wakeword.yaml").labels == ("_negative", "hey wren")
     assert lines(tmp_path, CONFIG + lines(tmp_path, CONFIG)) == ""
+
+
+def test_a_table_of_two_words_needs_both_of_them(tmp_path) -> None:
+    named = CONFIG + lines(tmp_path, CONFIG)
+    plan(tmp_path).begin("Anna").offer(take(1.0))
+    both = lines(tmp_path, named, "hey wren")
+    (source,) = yaml.safe_load(both)["data"]["sources"]
+    assert source["name"] == "recordings" and set(source["words"]) == {"hey robin", "hey wren"}
+    assert lines(tmp_path, CONFIG + both, "hey wren") == "" == lines(tmp_path, CONFIG + both)
+    assert load_config(tmp_path / "wakeword.yaml").labels == ("_negative", "hey robin", "hey wren")
 
 
 def test_the_page_gets_the_same_plan(person, monkeypatch, capsys) -> None:
