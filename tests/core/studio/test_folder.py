@@ -2,8 +2,11 @@
 
 import csv
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -118,6 +121,30 @@ def test_a_kill_while_the_table_is_written_loses_that_recording_alone(folder, mo
     assert folder.table.read_bytes() == before
     folder.add(take(1.0), RATE, WORD, ANNA)
     assert folder.rows()[0]["path"] == first and len(folder.rows()) == 2
+
+
+ADD_FOR_EVER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+import numpy as np
+from wakeword_core.studio.folder import Consent, RecordingFolder
+from wakeword_core.studio.prompts import wake_word_prompts
+folder, prompt = RecordingFolder(Path(sys.argv[1])), wake_word_prompts("hey robin", 1)[0]
+while True:
+    folder.add(np.arange(16_000, dtype=np.int16), 16_000, prompt, Consent("Anna", "private", "", datetime.now(UTC)))
+    print(flush=True)
+"""
+
+
+def test_after_a_kill_all_that_the_table_names_is_whole(folder) -> None:
+    command = [sys.executable, "-c", ADD_FOR_EVER, str(folder.folder)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[3], stdout=subprocess.PIPE) as process:
+        added = [process.stdout.readline() for _ in range(5)]
+        process.kill()
+    rows = RecordingFolder(folder.folder).rows()
+    assert len(added) <= len(rows) and len(files(folder)) - len(rows) in (0, 1)
+    assert all(len(soundfile.read(folder.folder / row["path"])[0]) == 16_000 for row in rows)
 
 
 def test_what_a_kill_left_half_written_is_removed(folder) -> None:

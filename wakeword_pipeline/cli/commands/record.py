@@ -4,7 +4,8 @@ import json
 import sys
 import termios
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -38,6 +39,8 @@ _LEVEL_DB = 60
 """So far below full scale the meter shows nothing."""
 _LOUD_DBFS = -1.0
 _WIDTH, _METER = 62, 36
+_LOCAL_MODES = 3
+"""Place of the modes that echo is one of, in what termios tells of a terminal."""
 _READY, _RECORDING, _GOOD, _FAULT = "black on yellow", "white on red", "green", "bold red"
 _KEYS = "Enter: record   s: skip it   u: take the last one back   q: stop"
 
@@ -171,7 +174,8 @@ def _record_all(sitting: Sitting, device: str | int | None) -> None:
             if key in ("s", "u"):
                 sitting.skip() if key == "s" else sitting.take_back()
                 continue
-        heard = _take(sitting, prompt, device)
+        with _keys_ignored():
+            heard = _take(sitting, prompt, device)
         last = None if heard.fault else prompt
 
 
@@ -224,14 +228,28 @@ def _asks(sitting: Sitting, prompt: Prompt) -> tuple[str, str]:
 
 
 def _asked(question: str) -> str:
-    """Return a line that the person types; what was typed before counts for nothing. ConfigError without a person."""
-    if sys.stdin.isatty():
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    """Return a line that the person types; ConfigError where there is nobody."""
     try:
         return console().input(Text(question))
     except EOFError:
         console().print()
         raise ConfigError("there is nobody to ask: run it in a terminal, or with --page") from None
+
+
+@contextmanager
+def _keys_ignored() -> Iterator[None]:
+    """Neither show nor keep what is typed meanwhile: it would break the picture, and answer the next question."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    usual = termios.tcgetattr(sys.stdin)
+    silent = [*usual]
+    silent[_LOCAL_MODES] &= ~termios.ECHO
+    termios.tcsetattr(sys.stdin, termios.TCSANOW, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, usual)
 
 
 def _tell(plan: Plan, added: list[dict[str, str]], source: str, *, as_json: bool) -> None:
@@ -243,7 +261,8 @@ def _tell(plan: Plan, added: list[dict[str, str]], source: str, *, as_json: bool
     if not added:
         return
     roles = ", ".join(f"{count} {role}" for role, count in Counter(row["role"] for row in added).items())
-    print(printable(f"{len(added)} recordings ({roles}) were added to {plan.folder.folder}"))
+    many = "recordings" if len(added) > 1 else "recording"
+    print(printable(f"added {len(added)} {many} ({roles}) to {plan.folder.folder}"))
     if not source:
         print("The configuration names them, so the next build uses them.")
         return

@@ -3,7 +3,10 @@
 import contextlib
 import io
 import json
+import os
+import pty
 import sys
+import termios
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,13 +73,13 @@ def test_what_is_said_is_in_the_manifest_of_the_next_build(person, tmp_path, cap
     assert opened == [(RATE, None)] * 4 and "too quiet" in told.err and told.err.count("Kept:") == 3
     consent = RecordingFolder(tmp_path / "recordings").rows()[0]["consent"]
     assert "I am Anna" in consent and set(consent.split()) <= set(told.err.split()), "all of it was shown"
-    assert "3 recordings (3 positive) were added" in told.out
+    assert "added 3 recordings (3 positive) to" in told.out
     typed = ["yes", "", "", ""]
     others = [near(1.0, text="the kettle"), near(1.2, seconds=6, text="open the window"), near(seconds=6)]
     options = ("--negatives", "2", "--room", "0.1", "--speaker", "Anna", "--licence", "CC0-1.0")
     person(*options, typed=typed, said=others)
     told = capsys.readouterr()
-    assert "3 recordings (2 negative, 1 background) were added" in told.out
+    assert "added 3 recordings (2 negative, 1 background) to" in told.out
 
     source = told.out.partition("some:\n\n")[2]
     (tmp_path / "wakeword.yaml").write_text(CONFIG + source)
@@ -111,7 +114,7 @@ def test_json_tells_what_was_added_and_how_to_use_it(person, tmp_path, capsys) -
 def test_one_can_be_taken_back_and_the_rest_left_out(person, tmp_path, capsys) -> None:
     typed = ["yes", "", "u", "", "q"]
     person("hey robin", "--speaker", "Anna", typed=typed, said=[near(1.0), near(1.1)])
-    assert "1 recordings (1 positive) were added" in capsys.readouterr().out
+    assert "added 1 recording (1 positive) to" in capsys.readouterr().out
     (row,) = RecordingFolder(tmp_path / "recordings").rows()
     assert row["manner"] == "as you usually say it"
 
@@ -147,7 +150,7 @@ def test_what_was_kept_is_told_of_when_it_is_interrupted(person, tmp_path, capsy
 
     monkeypatch.setattr(record, "_take", take_once)
     person("hey robin", "--speaker", "Anna", typed=["yes", "", ""], said=kept, expect=130)
-    assert "1 recordings (1 positive) were added" in capsys.readouterr().out
+    assert "added 1 recording (1 positive) to" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -175,6 +178,18 @@ def test_all_of_a_long_sentence_is_shown_with_the_sign_and_the_level(tmp_path, c
     shown = capsys.readouterr().err
     assert set(text.split()) <= set(shown.split()) and words in shown and "1.2 s" in shown
     assert ("Say it now!" in shown) == recording and shown.count("█") == round(36 * (1 + level / 60))
+
+
+def test_keys_while_somebody_speaks_are_neither_shown_nor_kept(monkeypatch) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal, os.fdopen(ours, "wb", buffering=0) as keyboard:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        with record._keys_ignored():
+            keyboard.write(b"q\n")
+            assert not termios.tcgetattr(terminal)[record._LOCAL_MODES] & termios.ECHO
+        keyboard.write(b"s\n")
+        assert terminal.readline() == "s\n"
+        assert termios.tcgetattr(terminal)[record._LOCAL_MODES] & termios.ECHO
 
 
 def plan(tmp_path: Path, phrase: str = "hey robin") -> record.Plan:
