@@ -207,11 +207,20 @@ def test_a_judge_is_made_put_beside_the_model_and_used(built, tmp_path: Path) ->
     settings = ("--set", "judge.enabled=true", "--set", "judge.head.steps=60")
     settings += ("--set", "export.openwakeword.enabled=true")
     result = built.run(*settings)
-    made = {"judge_model", "judged_model", "openwakeword_model", "model_bundle", "champion_comparison"}
+    made = {
+        "judge_model",
+        "judged_model",
+        "metrics_report",
+        "openwakeword_model",
+        "model_bundle",
+        "champion_comparison",
+    }
     assert set(result["built"]) == made
     together = result["with_judge"]
     assert together["words"] == result["words"]
     assert 0 < together["heard_share"] <= 1
+    page = Path(result["report"]).read_text()
+    assert 'id="cascade"' in page and "computing of both" in page
     bundle = Path(result["model"]).parent
     card = (bundle / "model_card.md").read_text()
     words = [bundle / "openwakeword" / f"hey_robin.{kind}" for kind in ("onnx", "tflite")]

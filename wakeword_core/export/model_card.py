@@ -42,6 +42,7 @@ _TEST_FIGURES = (
 _PHRASE_FIGURES = ("longest_seconds", "recordings", "accepted", "share", "interval")
 _POINT_FIGURES = ("threshold", "frr", "frr_interval", "fah", "fah_interval")
 _CLIP_FIGURES = ("eer", "roc_auc", "f1")
+_CASCADE_FIGURES = ("filtered", "cascade", "cascade_latency", "cascade_goals", "taken_away", "at_rates")
 _LEVEL_QUANTILES = (0.05, 0.5, 0.95)
 _MOST_BEHIND = 199
 """Artifacts behind a model that its card lists, the nearest first: as many as a reader of cards takes."""
@@ -91,7 +92,7 @@ def describe_model(
         "data": _data(recordings, manifest),
         "metrics": _metrics(metrics),
         "formats": [asdict(row) for row in formats(artifacts, metrics)],
-        "judge": judged and {"bytes": judged.files[JUDGE_FILE].size, **judged.figures},
+        "judge": judged and _judge(judged, artifacts["metrics_report"].figures),
         **({"openwakeword": openwakeword.figures} if openwakeword else {}),
         **({"tflite": metrics["tflite"]} if "tflite" in metrics else {}),
         "limits": [claim(metrics["stream"]), evidence(metrics), *reservations(metrics)],
@@ -102,6 +103,12 @@ def describe_model(
         "versions": {**onnx.versions, "device": artifacts["trained_model"].device},
         "lineage": [member.to_json() for member in (node, *behind)],
     }
+
+
+def _judge(judged: Artifact, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe the model with its judge: its own figures, and those that the report has of both."""
+    both = {name: report[name] for name in _CASCADE_FIGURES}
+    return {"bytes": judged.files[JUDGE_FILE].size, **judged.figures, **both}
 
 
 def _given(graph: Graph, node: Node) -> list[dict[str, Any]]:

@@ -1,19 +1,19 @@
 """A model and its judge together: their detector and thresholds, chosen on validation, and what the test gives."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wakeword_core.config import Config
-from wakeword_core.evaluation.measure import plots
+from wakeword_core.config import Config, EvaluationConfig
+from wakeword_core.evaluation.report.cascade import TOGETHER
 from wakeword_core.evaluation.streams.build import target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams, told_by_word, word_rates
-from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff
+from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.export.onnx_graph import load_model, set_card, write_model
 from wakeword_core.files import write_json
 from wakeword_core.progress import Progress, silent
@@ -21,7 +21,6 @@ from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.exported import JUDGE_FILE
 from wakeword_core.runtime.judge import Judge, JudgedModel
 
-RESULT, PICTURE = "together.json", "det.png"
 _KEPT = (
     "threshold", "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval",
     "background_hours", "confusables", "confusables_accepted", "latency_p50", "latency_p95",
@@ -61,39 +60,25 @@ def choose_together(
 def measure_together(
     together: JudgedModel,
     chosen: OperatingPoints,
-    alone: Mapping[str, Any],
     shards: Path,
     config: Config,
     out: Path,
     progress: Progress = silent,
     synthetic: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Write `together.json` and `det.png` of the test split's `shards`, and return the key figures.
-
-    `alone` is the report's metrics.json: what the model without a judge gave on the same streams.
-    """
-    scores = score_streams(together.score_audio, shards, config, progress, synthetic=synthetic).lowered(
-        together.handicaps
-    )
+    """Write `together.json` of the test split's `shards`, and return the key figures."""
+    scores = score_streams(together.score_audio, shards, config, progress, synthetic=synthetic)
+    asked, share = what_it_is_asked(scores, config.evaluation), heard_share(scores)
+    scores = scores.lowered(together.handicaps)
     evaluation, detector = config.evaluation, together.detector
     tested = {
         name: evaluate_streams(scores, point.threshold, evaluation, detector) for name, point in chosen.points.items()
     }
     tradeoff = Tradeoff(scores, evaluation, detector)
-    at_rates = [tradeoff.point(target) for target in evaluation.report.fah_points]
-    result, share = tested[chosen.name], heard_share(scores)
+    result = tested[chosen.name]
     by_word = told_by_word(word_rates(scores, result.threshold, evaluation, detector, together.handicaps))
-    marked = {
-        f"{name}, with the judge": plots.Marked(chosen.points[name].target_fah, one.frr, one.fah)
-        for name, one in tested.items()
-    }
-    before = [SweepPoint(**point) for point in alone["sweep"]]
-    picture = plots.det_curve(
-        tradeoff.sweep(), marked, result.background_hours, "with the judge", {"the model alone": before}
-    )
-    (out / PICTURE).write_bytes(picture)
     write_json(
-        out / RESULT,
+        out / TOGETHER,
         {
             "operating_point": chosen.name,
             "detector": detector.model_dump(mode="json"),
@@ -101,13 +86,41 @@ def measure_together(
                 name: {"validation": asdict(chosen.points[name]), "test": key_figures(one)}
                 for name, one in tested.items()
             },
-            "fah_points": [asdict(point) for point in at_rates],
+            "stream": asdict(result),
+            "fah_points": [asdict(tradeoff.point(target)) for target in evaluation.report.fah_points],
+            "sweep": [asdict(point) for point in tradeoff.sweep()],
             "heard_share": share,
+            "asked": asdict(asked),
             **by_word,
         },
     )
-    beside = _beside(at_rates, alone["fah_points"])
-    return {**key_figures(result), "heard_share": share, "at_rates": beside, **by_word}
+    return {**key_figures(result), "heard_share": share, **asdict(asked), **by_word}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a judge is asked about: wake words, in the conditions of the headline, and openings of the gate elsewhere.
+
+    A word is asked about where the gate was open in its time, whatever came of it.
+    """
+
+    words_asked: int
+    openings: int
+    """Stretches of background for which the gate was open without a break."""
+
+
+def what_it_is_asked(scores: StreamScores, evaluation: EvaluationConfig) -> Asked:
+    """Count what the judge was asked about: where the gate was closed, the scores of both together are 0."""
+    words, openings, tolerance = 0, 0, evaluation.streams.tolerance_seconds
+    for session in scores.within(target_conditions(evaluation.conditions)).sessions:
+        is_open = session.scores > 0
+        if session.background:
+            openings += int(np.count_nonzero(np.diff(is_open, prepend=False) & is_open))
+        opened = np.concatenate([[0], np.cumsum(is_open)])
+        first = np.searchsorted(session.times, [word.start for word in session.words])
+        last = np.searchsorted(session.times, [word.end + tolerance for word in session.words], side="right")
+        words += int(np.count_nonzero(opened[last] > opened[first]))
+    return Asked(words, openings)
 
 
 def heard_share(scores: StreamScores) -> float:
@@ -119,20 +132,3 @@ def heard_share(scores: StreamScores) -> float:
 def key_figures(result: StreamResult) -> dict[str, Any]:
     """Return the figures of a test that a stage has among its own."""
     return {name: getattr(result, name) for name in _KEPT}
-
-
-def _beside(together: list[OperatingPoint], alone: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What is missed at the same false alarms an hour, read off the test, where both can have as few."""
-    return [
-        {
-            "target_fah": point.target_fah,
-            "frr": point.frr,
-            "frr_low": point.frr_interval[0],
-            "frr_high": point.frr_interval[1],
-            "frr_alone": other["frr"],
-            "frr_alone_low": other["frr_interval"][0],
-            "frr_alone_high": other["frr_interval"][1],
-        }
-        for point, other in zip(together, alone, strict=True)
-        if point.reachable and other["reachable"]
-    ]

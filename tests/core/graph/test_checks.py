@@ -186,6 +186,7 @@ def test_these_checks_do_not_block_and_all_others_do() -> None:
         "no_short_cuts",
         "teachers_heard_no_test",
         "tflite_hears_the_word",
+        "judge_hears_little",
         "hears_the_word",
     ]
     free += ["enough_background", "judge_helps", "licences_stated", "not_worse_than_champion"]
@@ -194,17 +195,22 @@ def test_these_checks_do_not_block_and_all_others_do() -> None:
     assert len({check.name for check in checks}) == len(checks)
 
 
-def test_a_judge_that_is_asked_too_often_or_misses_more_is_a_warning(project: Project) -> None:
-    row = {"target_fah": 0.5, "frr": 0.1, "frr_alone": 0.2, "frr_alone_high": 0.3}
-    good = {"heard_share": 0.25, "at_rates": [row]}
-    found = artifact(project, "judged_model", good)
+def test_a_judge_that_is_asked_too_often_is_a_warning(project: Project) -> None:
+    found = artifact(project, "judged_model", {"heard_share": 0.25})
     assert verdict(project, found).passed
-    asked = verdict(project, replace(found, figures={**good, "heard_share": 1.0}))
+    asked = verdict(project, replace(found, figures={"heard_share": 1.0}))
     assert not asked.passed and "100.0% of the background, more than 25%" in asked.description
     assert "judge.gate" in asked.description
-    missed = verdict(project, replace(found, figures={**good, "at_rates": [{**row, "frr": 0.31}]}))
-    assert not missed.passed and "judge.gate" not in missed.description
-    assert verdict(project, replace(found, figures={"heard_share": 0.0, "at_rates": []})).passed
+
+
+def test_a_judge_with_which_more_is_missed_is_a_warning(project: Project) -> None:
+    row = {"target_fah": 0.5, "frr": 0.1, "frr_alone": 0.2, "frr_alone_high": 0.3}
+    found = artifact(project, "metrics_report", {"at_rates": [row]})
+    helps = verdict(project, found, name="judge_helps")
+    assert helps.passed and "at 0.5 false alarms an hour 10.0% missed, 20.0% without it" in helps.description
+    assert not verdict(project, replace(found, figures={"at_rates": [{**row, "frr": 0.31}]}), name="judge_helps").passed
+    assert verdict(project, replace(found, figures={"at_rates": []}), name="judge_helps").passed
+    assert "no judge" in verdict(project, replace(found, figures={}), name="judge_helps").description
 
 
 def test_a_source_without_a_licence_is_a_warning_that_names_it() -> None:

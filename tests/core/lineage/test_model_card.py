@@ -195,6 +195,16 @@ JUDGE = {
     "bytes": 1_771_000, "heard_share": 0.25, "words": 82, "frr": 0.244, "frr_interval": [0.138, 0.393], "fah": 0.5,
     "fah_interval": [0.1, 2.0], "confusables": 21, "confusables_accepted": 3,
     "at_rates": [{"target_fah": 0.5, "frr": 0.122, "frr_alone": 0.793}],
+    "taken_away": {"alarms_gone": 5, "alarms_new": 1, "words_lost": 2, "words_won": 45},
+    "cascade": [{"name": "the gate", "words": 1_082, "misses": 9, "frr": 0.0083, "false_alarms": 77, "fah": 38.5}],
+    "cascade_latency": [
+        {"name": "both"}
+        | {f"{part}_{at}_ms": 1.25 for part in ("latency", "computing", "event") for at in ("p50", "p95")}
+    ],
+    "cascade_goals": [
+        {"name": "computing of both", "target": 200.0, "found": 5.04, "unit": "ms", "met": "yes"},
+        {"name": "computing of the judge", "target": 150.0, "found": None, "unit": "ms", "met": "unknown"},
+    ],
 }  # fmt: skip
 
 
@@ -202,6 +212,10 @@ def test_a_judge_is_told_at_the_top_and_its_table_only_where_rates_are_shared(ca
     alone, together = card_markdown(card), card_markdown({**card, "judge": JUDGE})
     assert "| missed with its judge | **24.4 %** of 82 words" in together.partition("## Data")[0]
     assert "| 0.5 | 12.2 % | 79.3 % |" in together and "`judge.onnx` where it lies" in together
+    assert "| the gate | 0.83 % (9 of 1,082) | 38.5 (77) |" in together and "takes 5 away, and 1 are new" in together
+    assert "| both | 1 / 1 | 1.2 / 1.2 | 1 / 1 |" in together
+    assert "| computing of both | under 200 ms | 5.0 | yes |" in together
+    assert "| computing of the judge | under 150 ms | – | unknown |" in together
     assert "its judge" not in alone and "judge.onnx" not in alone
     assert "read off the test" not in card_markdown({**card, "judge": {**JUDGE, "at_rates": []}})
 

@@ -38,10 +38,10 @@ GRAPH = {
     "metrics_report": (
         "delivery",
         {"onnx_model", "calibrated_model", "trained_model", "tuned_model", "raw_manifest", "mel_features"}
-        | {"audio_shards", "tflite_model"},
+        | {"audio_shards", "tflite_model", "judged_model"},
     ),
     "judge_model": ("model", {"audio_shards", "mel_features", "raw_manifest"}),
-    "judged_model": ("delivery", {"onnx_model", "judge_model", "metrics_report", "audio_shards", "raw_manifest"}),
+    "judged_model": ("delivery", {"onnx_model", "judge_model", "audio_shards", "raw_manifest"}),
     "openwakeword_model": ("delivery", {"judge_model", "audio_shards", "raw_manifest"}),
     "model_bundle": (
         "delivery",

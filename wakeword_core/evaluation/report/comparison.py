@@ -64,7 +64,7 @@ def compare(
             "same_test_data": same_data,
             "other_settings": differing,
             "figures": _differences(_figures(metrics), _figures(earlier)),
-            "words": _words(metrics, earlier) if same_data and not differing else None,
+            "words": words_missed(metrics["stream"], earlier["stream"]) if same_data and not differing else None,
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("the earlier report %s cannot be compared with (%r)", previous, error)
@@ -118,11 +118,10 @@ def _at(report: Any, place: tuple[str, ...]) -> Any:
     return report
 
 
-def _words(metrics: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, int]:
-    """Count the words (a recording under a condition) that one of the two missed, on one and the same test."""
+def words_missed(stream: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, int]:
+    """Count the words (a recording under a condition) that one of two missed, on one and the same test."""
     this, before = (
-        {(miss["recording_id"], miss["condition"]) for miss in report["stream"]["miss_list"]}
-        for report in (metrics, earlier)
+        {(miss["recording_id"], miss["condition"]) for miss in one["miss_list"]} for one in (stream, earlier)
     )
     return {
         "missed_by_both": len(this & before),

@@ -6,22 +6,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from wakeword_core.config import Config, EvaluationConfig
 from wakeword_core.evaluation.measure import plots
-from wakeword_core.evaluation.measure.clips import onnx_clip_scores, window_groups
-from wakeword_core.evaluation.measure.metrics import (
-    PARTIAL_AUC_FPRS,
-    ClipMetrics,
-    by_recording,
-    clip_metrics,
-    grouped,
-    per_class,
-    roc_points,
-)
+from wakeword_core.evaluation.measure.metrics import ClipMetrics
 from wakeword_core.evaluation.measure.wording import rule
+from wakeword_core.evaluation.report.cascade import (
+    CASCADE_PICTURE,
+    cascade_figures,
+    cascade_picture,
+    cascade_summary,
+    time_cascade,
+)
 from wakeword_core.evaluation.report.comparison import compare
 from wakeword_core.evaluation.report.devices import device_figures, device_summary
 from wakeword_core.evaluation.report.page import Exhibits, write_report
@@ -33,6 +28,7 @@ from wakeword_core.evaluation.report.suspicious import (
     describe,
     suspicious_recordings,
 )
+from wakeword_core.evaluation.report.windows import group_figures, window_figures
 from wakeword_core.evaluation.streams.build import (
     CONFUSABLE_ROLES,
     Condition,
@@ -51,23 +47,17 @@ from wakeword_core.evaluation.streams.stream_metrics import (
     word_rates,
 )
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff
-from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import read_json, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.manifest import quarantined, recording_paths
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
 
 VOLATILE = frozenset({"report.html", "comparison.json", "suspicious.json"})
 """Files that tell of more than the inputs: an earlier report, the names of files, speeds."""
 
-_CLIP_THRESHOLD = 0.5
 _TEST_SETTINGS = ("phrase", "seed", "data.audio", "evaluation")
-_GROUP_FIGURES = (
-    "count", "positives", "negatives", "false_positives", "false_negatives", "accuracy", "fpr", "fnr",
-)  # fmt: skip
 _POINT_FIGURES = (
     "threshold", "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval",
     "background_hours", "latency_p50", "latency_p95",
@@ -142,6 +132,8 @@ class TestFigures:
     tuning: Mapping[str, Any]
     devices: Mapping[str, Any]
     """The model for microcontrollers, where there is one."""
+    cascade: Mapping[str, Any]
+    """Model and judge together, where there is one."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics.json."""
@@ -152,7 +144,7 @@ class TestFigures:
             **self.stream.to_json(),
             "clips": {name: asdict(metrics) for name, metrics in self.clips.items()},
             "clip_groups": {
-                kind: {name: _group_figures(metrics) for name, metrics in groups.items()}
+                kind: {name: group_figures(metrics) for name, metrics in groups.items()}
                 for kind, groups in self.clip_groups.items()
             },
             "classes": {name: asdict(metrics) for name, metrics in self.classes.items()},
@@ -162,6 +154,7 @@ class TestFigures:
             "model": self.model,
             "tuning": self.tuning,
             **self.devices,
+            **self.cascade,
         }
 
     def summary(self) -> dict[str, Any]:
@@ -218,7 +211,10 @@ def final_test(
     synthetic = inputs["raw_manifest"].figures["synthetic"]
     scores = score_streams(model.score_audio, shards, config, progress, synthetic=synthetic).lowered(model.handicaps)
     stream = stream_figures(scores, model, OperatingPoints.load(inputs["calibrated_model"].path), config.evaluation)
-    windows, pictures = _window_figures(model, inputs, config)
+    windows, pictures = window_figures(model, inputs, config)
+    judged = inputs.get("judged_model")
+    if judged is not None:
+        pictures["cascade"] = cascade_picture(judged, stream.result.background_hours, stream.sweep)
     suspicious, described, suspicious_players = _suspicious(model, inputs, config, progress)
     figures = TestFigures(
         phrase=config.phrase,
@@ -229,8 +225,10 @@ def final_test(
         described=described,
         **_about(inputs, config.training.model.arch),
         devices=device_figures(inputs.get("tflite_model")),
+        cascade=cascade_figures(judged, stream.to_json()),
     )
     metrics = figures.to_json()
+    computing = time_cascade(inputs, config)
     marked = {
         name: plots.Marked(stream.chosen.points[name].target_fah, result.frr, result.fah)
         for name, result in stream.tested.items()
@@ -253,14 +251,17 @@ def final_test(
         paths=recording_paths(inputs["raw_manifest"].path),
         comparison=comparison,
         model=_model_in_words(model, inputs),
+        computing=computing,
     )
     write_report(out, metrics, exhibits)
     (out / "det.png").write_bytes(det)
+    if judged is not None:
+        (out / CASCADE_PICTURE).write_bytes(pictures["cascade"])
     worst = metrics["suspicious"]["worst"]
     write_json(out / "suspicious.json", [{**row, "path": exhibits.paths.get(row["recording_id"])} for row in worst])
     if comparison is not None:
         write_json(out / "comparison.json", comparison)
-    return figures.summary()
+    return {**figures.summary(), **cascade_summary(metrics, computing)}
 
 
 def stream_figures(
@@ -282,57 +283,6 @@ def stream_figures(
         sweep=tradeoff.sweep(),
         origins=Origins.of(scores),
     )
-
-
-def _window_figures(
-    model: WakewordModel, inputs: Mapping[str, Artifact], config: Config
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the figures of windows by the names of the fields, and their pictures by name."""
-    features, shards = inputs["mel_features[test]"].path, inputs["audio_shards[test]"].path
-    level = config.evaluation.operating_points.confidence
-    scores, labels = onnx_clip_scores(model.path, features)
-    wake, _ = wake_scores(scores)
-    any_word = 1 - scores[:, 0]
-    positive = (labels > 0).astype(np.int64)
-    file = FeatureFile(features)
-    recordings = file.column("recording_ids")[file.column("views") == 0].astype(np.str_)
-
-    def measured(values: NDArray[Any], truth: NDArray[Any], chances: NDArray[Any], names: NDArray[Any]) -> ClipMetrics:
-        random = np.random.default_rng(config.seed)  # the same for figures that stand side by side
-        options: Any = {"any_word": chances, "recordings": names, "random": random, "confidence": level}
-        return clip_metrics(values, truth, _CLIP_THRESHOLD, **options)
-
-    highest, spoken, names = by_recording(wake, positive, recordings)
-    highest_chance, _, _ = by_recording(any_word, positive, recordings)
-    sets = {
-        "test": measured(wake, positive, any_word, recordings),
-        "test, recordings by their highest window": measured(highest, spoken, highest_chance, names),
-    }
-    options: Any = {"recordings": recordings, "confidence": level}
-    groups = window_groups(shards, recordings)
-    figures = {
-        "clips": sets,
-        "clip_groups": {
-            kind: grouped(wake, positive, names, _CLIP_THRESHOLD, **options) for kind, names in groups.items()
-        },
-        "classes": per_class(scores, labels, config.labels, _CLIP_THRESHOLD, **options),
-    }
-    pictures = {
-        "scores": plots.score_histogram(wake_scores(scores, model.handicaps)[0], labels > 0, model.threshold),
-        "confusion": plots.confusion_picture(labels, scores.argmax(1), config.labels),
-    }
-    test = sets["test"]
-    if test.roc_auc is not None:
-        roc = roc_points(wake, positive)
-        areas = f"ROC-AUC {test.roc_auc:.5f}, pAUC {test.pauc_01:.5f}"
-        pictures["roc"] = plots.roc_picture(roc.fpr, roc.tpr, areas, PARTIAL_AUC_FPRS["pauc_01"])
-    return figures, pictures
-
-
-def _group_figures(metrics: ClipMetrics) -> dict[str, Any]:
-    """Return the few figures that are kept of a group: there may be hundreds of speakers."""
-    intervals = {name: metrics.intervals[name] for name in ("fpr", "fnr") if name in metrics.intervals}
-    return {**_subset(metrics, _GROUP_FIGURES), "intervals": intervals}
 
 
 def _subset(figures: Any, names: Iterable[str]) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from typing import Any
 
 from wakeword_core.config import SPLITS
 from wakeword_core.evaluation.measure import wording
+from wakeword_core.evaluation.measure.computing import Computing
 from wakeword_core.evaluation.measure.wording import number, percent, rate, seconds
+from wakeword_core.evaluation.report.cascade import cascade_rows, goals, latency_rows
 from wakeword_core.evaluation.report.devices import device_rows
 from wakeword_core.evaluation.report.players import Player, data_uri
 from wakeword_core.files import write_json, write_text
@@ -41,6 +43,7 @@ _GROUP_CHARTS = (
 )
 _SECTIONS = {
     "points": "operating points",
+    "cascade": "with its judge",
     "devices": "on a microcontroller",
     "comparison": "last report",
     "missed": "missed words",
@@ -64,7 +67,7 @@ class Exhibits:
     """
 
     pictures: Mapping[str, bytes] = field(default_factory=dict)
-    """Name -> PNG: det, scores, reliability, confusion, training, and roc where the test has both classes."""
+    """Name -> PNG: det, scores, reliability, confusion, training; roc of both classes; cascade with a judge."""
     misses: Sequence[Player | None] = ()
     false_alarms: Sequence[Player | None] = ()
     short_phrases: Sequence[Player | None] = ()
@@ -73,6 +76,8 @@ class Exhibits:
     """recording_id -> where it lies."""
     comparison: Mapping[str, Any] | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
+    computing: Computing | None = None
+    """What a chunk takes here, of the model alone and with its judge."""
 
 
 def write_report(out: Path, metrics: dict[str, Any], exhibits: Exhibits) -> None:
@@ -106,6 +111,7 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
     short = stream["short_phrases"]
     optional = {
         "comparison": exhibits.comparison,
+        "cascade": "cascade" in metrics,
         "devices": "tflite" in metrics,
         "suspicious": suspicious["worst"],
         "phrases": short["recordings"],
@@ -132,6 +138,10 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "fah_points": metrics["fah_points"],
         "operating": _operating(stream),
         "by_word": metrics.get("by_word"),
+        "cascade": metrics.get("cascade"),
+        "cascade_rows": cascade_rows(metrics),
+        "latency_rows": latency_rows(metrics, exhibits.computing),
+        "goals": goals(metrics, exhibits.computing),
         "devices": device_rows(metrics),
         "tflite": metrics.get("tflite"),
         "comparison": exhibits.comparison,

@@ -38,9 +38,9 @@ STAGES: tuple[Stage, ...] = (
     calibration.STAGE,  # validation -> calibration, detector, thresholds
     onnx.STAGE,  # model -> ONNX
     tflite.STAGE,  # model -> 8-bit integers for microcontrollers
-    report.STAGE,  # the test -> figures and a page
     judge.STAGE,  # training rows -> judge, which is asked where the model hears something
     judged.STAGE,  # model and judge -> their thresholds, and what they give on the test
+    report.STAGE,  # the test -> figures and a page
     openwakeword.STAGE,  # the judge's heads -> files for openWakeWord
     int8.STAGE,  # ONNX -> 8-bit integers
     fp16.STAGE,  # ONNX -> float16

@@ -54,6 +54,19 @@ def enough_background(report: Artifact, run: CheckRun) -> Verdict:
     return Verdict(enough, description, {"background_hours": hours})
 
 
+def judge_helps(report: Artifact, run: CheckRun) -> Verdict:
+    """Warn where model and judge miss more of the test than the model alone at as few false alarms."""
+    if "at_rates" not in report.figures:
+        return Verdict(True, "the model has no judge")
+    rows = report.figures["at_rates"]
+    worse = [row for row in rows if row["frr"] > row["frr_alone_high"]]
+    described = "; ".join(
+        f"at {row['target_fah']:g} false alarms an hour {row['frr']:.1%} missed, {row['frr_alone']:.1%} without it"
+        for row in rows
+    )
+    return Verdict(not worse, described or "no rate of false alarms can be had by both")
+
+
 STAGE = Stage(
     name="metrics_report",
     version="11",
@@ -69,6 +82,7 @@ STAGE = Stage(
         Input("audio_shards", split="test"),
         Input("raw_manifest", facet="summary"),
         Input("tflite_model"),
+        Input("judged_model"),
         Input(CHAMPION, decides=never),  # it is only shown beside
     ),
     settings=("phrase", "seed", "data.audio", "data.health.vad_threshold", "evaluation"),
@@ -78,5 +92,6 @@ STAGE = Stage(
     checks=(
         check(hears_the_word, blocking=False, limits=("checks.max_frr",)),
         check(enough_background, blocking=False, limits=("evaluation.operating_points",)),
+        check(judge_helps, blocking=False),
     ),
 )

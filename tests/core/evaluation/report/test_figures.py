@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from wakeword_core.config import Config, EvaluationConfig
+from wakeword_core.evaluation.report.cascade import TOGETHER
 from wakeword_core.evaluation.report.figures import stream_figures
 from wakeword_core.evaluation.streams.operating_points import choose_operating_points
 from wakeword_core.files import read_json
@@ -52,8 +53,8 @@ def test_each_of_several_words_has_figures_of_the_model_with_its_judge(made, mon
         alone = stream_figures(scores.lowered(model.handicaps), model, chosen, PLAIN).to_json()
         monkeypatch.setattr(together, "score_streams", lambda *_, found=scores, **__: found)
         model.score_audio = None
-        figures = together.measure_together(model, chosen, alone, tmp_path, Config(evaluation=PLAIN), tmp_path)
-        told = read_json(tmp_path / together.RESULT).get("by_word", [])
+        figures = together.measure_together(model, chosen, tmp_path, Config(evaluation=PLAIN), tmp_path)
+        told = read_json(tmp_path / TOGETHER).get("by_word", [])
         assert figures.get("by_word") == alone.get("by_word")
         assert told == json.loads(json.dumps(figures.get("by_word", [])))
         assert [word["name"] for word in told] == words

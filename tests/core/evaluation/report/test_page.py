@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from wakeword_core.evaluation.measure.calibration import Calibration
+from wakeword_core.evaluation.measure.computing import ChunkTime, Computing
 from wakeword_core.evaluation.measure.intervals import Interval
 from wakeword_core.evaluation.measure.metrics import clip_metrics
 from wakeword_core.evaluation.measure.wording import claim, evidence, reservations, signed
@@ -157,6 +158,16 @@ COMPARISON = {
 }
 SOUND = Player("data:audio/flac;base64,ZkxhQw==", "data:image/png;base64,iVBORw==", 2.5, (0.25, 0.75))
 PNG = b"\x89PNG\r\n\x1a\nnot really"
+
+
+CASCADE = {
+    "stream": {**asdict(STREAM), "misses": 4, "false_alarm_count": 2},
+    "asked": {"words_asked": 198, "openings": 1_234},
+    "filtered": 0.95,
+    "heard_share": 0.05,
+    "taken_away": {"alarms_gone": 3, "alarms_new": 2, "words_lost": 1, "words_won": 4},
+    "at_rates": [],
+}
 
 
 class Tags(HTMLParser):
@@ -476,3 +487,31 @@ def test_it_says_whether_it_is_held_against_the_champion(tmp_path):
     for name, comparison, told in (("a", COMPARISON, "Against the champion"), ("b", last, "Against the last report")):
         write_report(tmp_path / name, METRICS, replace(EXHIBITS, comparison=comparison))
         assert told in (tmp_path / name / "report.html").read_text()
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_model_and_judge_have_a_section_with_what_each_misses_and_the_goals(tmp_path, opened):
+    times = (ChunkTime(0.61, 3.04), ChunkTime(1.5, 160.0)) if opened else (None, None)
+    exhibits = replace(
+        EXHIBITS, pictures={**PICTURES, "cascade": PNG}, computing=Computing(ChunkTime(0.9, 1.24), *times)
+    )
+    write_report(tmp_path, {**METRICS, "cascade": CASCADE}, exhibits)
+    text = parsed(tmp_path).text
+    section = re.sub(r"\s+", " ", text[text.index("The model ships with a judge") : text.index("Against the champion")])
+    assert "need not hear 95 % of the background" in section and "takes 3 away, and 2 are new" in section
+    assert "the gate 1 %2 of 200 1231,234" in section
+    assert "the judge, of what it is asked about 1 %2 of 198 0.22" in section
+    assert "both 2 %4 of 200 0.22" in section
+    assert "the model alone 120 / 310 0.9 / 1.2 121 / 311" in section
+    assert "computing of the model, at the edge under 50 ms 1.2 ms yes" in section
+    if opened:
+        assert (
+            "both 120 / 310 1.5 / 160.0 122 / 470" in section
+            and "judge, on a server under 150 ms 3.0 ms yes" in section
+        )
+    else:
+        assert "both 120" not in section and "judge, on a server under 150 ms – unknown" in section
+
+
+def test_a_model_without_a_judge_has_no_such_section(page):
+    assert "with its judge" not in page.text
