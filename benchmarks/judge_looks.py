@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from wakeword_core.runtime.judge import Judge, JudgedScorer
+    from wakeword_core.runtime.judge import JudgedScorer
+    from wakeword_core.runtime.judge_file import Judge
 
 RATE = 16_000
 CHUNK = 1_280
@@ -101,7 +102,7 @@ def cost(judge: "Judge", chunk: int, seconds: float, gate: tuple[float, float]) 
 
 def measure(path: Path, rounds: int, seconds: float) -> dict[str, Any]:
     """Take rounds in turns, after one that warms up; returns the JSON object."""
-    from wakeword_core.runtime.judge import Judge
+    from wakeword_core.runtime.judge_file import Judge
 
     memory = {"before": _megabytes("VmRSS")}
     judge = Judge(path)

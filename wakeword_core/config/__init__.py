@@ -168,6 +168,15 @@ class Config(Settings):
         return self
 
     @model_validator(mode="after")
+    def _openwakeword_computes_the_embedding(self) -> Self:
+        if self.export.openwakeword.enabled and self.judge.encoder != "speech_embedding":
+            raise ValueError(
+                "export.openwakeword.enabled needs judge.encoder speech_embedding, since openWakeWord computes that: "
+                "set one of them back"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _processes_share_batches(self) -> Self:
         processes, windows = self.compute.processes, self.training.sampling.batch_size
         if processes > windows:

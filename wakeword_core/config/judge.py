@@ -1,11 +1,15 @@
 """Settings of the judge: a second model that is asked where the first one hears a wake word."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 
 from wakeword_core.config.base import Settings
 
 JUDGE_RATE = 16_000
-"""Sample rate in Hz that the embedding was made for."""
+"""Sample rate in Hz that every encoder of a judge was made for."""
+EncoderName = Literal["speech_embedding", "whisper", "transformers"]
 
 
 class JudgeRowsConfig(Settings):
@@ -16,7 +20,7 @@ class JudgeRowsConfig(Settings):
 
 
 class JudgeHeadConfig(Settings):
-    """The part of the judge that is trained, on numbers of a frozen embedding: several heads, which are averaged."""
+    """The part of the judge that is trained, on numbers of a frozen encoder: several heads, which are averaged."""
 
     count: int = Field(4, ge=1, le=32, description="Heads that are trained, each by another seed, and averaged.")
     channels: int = Field(32, ge=4, le=512, description="Channels of every layer.")
@@ -30,10 +34,20 @@ class JudgeHeadConfig(Settings):
 
 
 class JudgeConfig(Settings):
-    """A head on Google's frozen speech embedding that decides together with the model where this hears something."""
+    """A head on a frozen encoder of speech that decides together with the model where this hears something."""
 
     enabled: bool = Field(
         False, description="Whether a judge is made, and tested together with the model (extra `judge`)."
+    )
+    encoder: EncoderName = Field(
+        "speech_embedding",
+        description="What the head rests on: speech_embedding is Google's, inside judge.onnx; whisper (extra `ears`) "
+        "and transformers (extra `transformers`) are encoders in a folder, which need a window anew for each look.",
+    )
+    encoder_folder: Path | None = Field(
+        None,
+        description="Folder of the encoder, written as the path of a source is: Whisper in CTranslate2's form (null: "
+        "tiny.en, which the extra brings), or wav2vec2, HuBERT or WavLM in safetensors. A stage depends on its files.",
     )
     gate: float = Field(
         0.05, gt=0, lt=1, description="Score of the model from which the judge is asked: the rest costs it nothing."
@@ -43,3 +57,11 @@ class JudgeConfig(Settings):
     )
     rows: JudgeRowsConfig = JudgeRowsConfig()
     head: JudgeHeadConfig = JudgeHeadConfig()
+
+    @model_validator(mode="after")
+    def _encoder_has_its_folder(self) -> Self:
+        if self.encoder == "transformers" and self.encoder_folder is None:
+            raise ValueError("encoder transformers needs encoder_folder: that of a wav2vec2, HuBERT or WavLM model")
+        if self.encoder == "speech_embedding" and self.encoder_folder is not None:
+            raise ValueError("encoder_folder is for encoder whisper or transformers: speech_embedding has none")
+        return self

@@ -71,6 +71,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     folder = path.resolve().parent if path else Path.cwd()
     _resolve_sources(tree, folder)
     _resolve_piper_voices(tree, folder)
+    _resolve_encoder(tree, folder)
     tree = _with_resolved_models(tree, folder)
     config = _validated(tree, defaults, where)
     for name, named in _paths(config.model_dump(), ""):
@@ -329,6 +330,13 @@ def _resolve_piper_voices(tree: dict[str, Any], folder: Path) -> None:
             for index, voice in enumerate(voices)
         ]
         tree["synthesis"] = {**tree["synthesis"], "piper_voices": found}
+
+
+def _resolve_encoder(tree: dict[str, Any], folder: Path) -> None:
+    """Do the same with the folder of the judge's encoder."""
+    named = lookup(tree, "judge.encoder_folder")
+    if isinstance(named, str):
+        tree["judge"] = {**tree["judge"], "encoder_folder": _expanded(named, "judge.encoder_folder", folder)}
 
 
 def _with_resolved_models(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:

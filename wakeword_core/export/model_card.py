@@ -26,7 +26,7 @@ from wakeword_core.lineage.recordings import (
     wants_credit,
 )
 from wakeword_core.runtime.exported import JUDGE_FILE
-from wakeword_core.stage_names import MANIFEST
+from wakeword_core.stage_names import JUDGE, MANIFEST
 from wakeword_core.store.artifacts import Artifact
 from wakeword_core.store.graph import Graph, Node
 from wakeword_core.text import markdown
@@ -43,6 +43,7 @@ _PHRASE_FIGURES = ("longest_seconds", "recordings", "accepted", "share", "interv
 _POINT_FIGURES = ("threshold", "frr", "frr_interval", "fah", "fah_interval")
 _CLIP_FIGURES = ("eer", "roc_auc", "f1")
 _CASCADE_FIGURES = ("filtered", "cascade", "cascade_latency", "cascade_goals", "taken_away", "at_rates")
+_ENCODER_FIGURES = ("encoder", "encoder_licence", "encoder_content")
 _LEVEL_QUANTILES = (0.05, 0.5, 0.95)
 _MOST_BEHIND = 199
 """Artifacts behind a model that its card lists, the nearest first: as many as a reader of cards takes."""
@@ -92,7 +93,7 @@ def describe_model(
         "data": _data(recordings, manifest),
         "metrics": _metrics(metrics),
         "formats": [asdict(row) for row in formats(artifacts, metrics)],
-        "judge": judged and _judge(judged, artifacts["metrics_report"].figures),
+        "judge": judged and _judge(judged, artifacts),
         **({"openwakeword": openwakeword.figures} if openwakeword else {}),
         **({"tflite": metrics["tflite"]} if "tflite" in metrics else {}),
         "limits": [claim(metrics["stream"]), evidence(metrics), *reservations(metrics)],
@@ -105,10 +106,11 @@ def describe_model(
     }
 
 
-def _judge(judged: Artifact, report: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe the model with its judge: its own figures, and those that the report has of both."""
-    both = {name: report[name] for name in _CASCADE_FIGURES}
-    return {"bytes": judged.files[JUDGE_FILE].size, **judged.figures, **both}
+def _judge(judged: Artifact, artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
+    """Describe the model with its judge: its own figures, those that the report has of both, and the encoder."""
+    both = {name: artifacts["metrics_report"].figures[name] for name in _CASCADE_FIGURES}
+    rests_on = {name: artifacts[JUDGE].figures[name] for name in _ENCODER_FIGURES}
+    return {"bytes": judged.files[JUDGE_FILE].size, **judged.figures, **both, **rests_on}
 
 
 def _given(graph: Graph, node: Node) -> list[dict[str, Any]]:

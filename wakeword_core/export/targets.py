@@ -13,6 +13,7 @@ from wakeword_core.files import contained
 from wakeword_core.lineage.model_file import ModelFile, read_model_file
 from wakeword_core.runtime.exported import (
     CARD_MARKDOWN,
+    ENCODER_FOLDER,
     FP16_FILE,
     JUDGE_FILE,
     OPENWAKEWORD_FOLDER,
@@ -61,7 +62,7 @@ class Parts:
 
     files: Mapping[str, Path | str]
     what_for: str
-    lines: tuple[str, str]
+    lines: tuple[str, ...]
 
 
 def export_target(model: Path, target: TargetName, out: Path, *, force: bool = False) -> list[str]:
@@ -112,6 +113,7 @@ def _onnx(source: Source) -> Parts:
     # of a file with a name of its own, nobody knows what else belongs to it
     names = _ONNX_FILES if source.file.path.name in _ONNX_FILES else (source.file.path.name,)
     files: dict[str, Path | str] = {}
+    needs_encoder = False
     for name in names:
         if path := source.beside(name):
             other = read_model_file(path)
@@ -121,11 +123,14 @@ def _onnx(source: Source) -> Parts:
                     f"{path} is of another wake word than {source.file.path}; export them by themselves"
                 )
             files[name] = path
+            needs_encoder |= (other.card.get("judge") or {}).get("encoder") is not None
     main = source.file.path.name
+    beside = f"`{JUDGE_FILE}` needs the folder `{ENCODER_FOLDER}` of the model's bundle beside it, which is not here."
     return Parts(
         files,
         "onnxruntime",
         (
+            *([beside] if needs_encoder else []),
             f"`wakeword detect {main} recording.wav`, `listen` and `serve` run them; without wakeword, "
             "`docs/deploy_model.md` of its source says what goes in and comes out.",
             f"Labels, thresholds, detector and front end are in each file as JSON; `wakeword verify {main}` tells "

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wakeword_core.config.judge import JUDGE_RATE
 from wakeword_core.errors import ArtifactError, MissingDependencyError
-from wakeword_core.files import hash_file
+from wakeword_core.export.openwakeword import NUMBERS
+from wakeword_core.files import digest, hash_file
 from wakeword_core.python import install_command
 
 HOP = 160
@@ -45,11 +47,6 @@ _QUIETEST = -1e9
 def window_samples(steps: int) -> int:
     """Count the samples that give exactly so many embeddings, each as in the middle of longer sound."""
     return ((STEPS_HEARD + steps - 1) * STEP_FRAMES - 1) * HOP + _N_FFT
-
-
-def steps_of(samples: int) -> int:
-    """Count the embeddings of so many samples, of which there are enough for one."""
-    return ((samples - _N_FFT) // HOP + 1 - FRAMES) // STEP_FRAMES + 1
 
 
 class SpeechEmbedding(nn.Module):
@@ -91,6 +88,30 @@ class SpeechEmbedding(nn.Module):
         mels = mels[:, end - seen : end]
         embeddings: Tensor = self.layers(mels[:, None].contiguous(memory_format=torch.channels_last))
         return embeddings[:, :, :, 0].transpose(1, 2)
+
+
+class SpeechEmbeddingEncoder:
+    """The embedding as an encoder of a judge."""
+
+    name, licence = "speech_embedding", "Apache-2.0"
+    sample_rate, step_samples = JUDGE_RATE, STEP_SAMPLES
+    whole_windows = False
+    content = digest(_FILES)
+
+    def __init__(self, steps_seen: int) -> None:
+        """Make it for a head that sees so many steps."""
+        self.network = speech_embedding()
+        self.numbers, self.window_samples = NUMBERS, window_samples(steps_seen)
+
+    def steps_of(self, samples: int) -> int:
+        """Count the embeddings of so many samples, of which there are enough for one."""
+        return ((samples - _N_FFT) // HOP + 1 - FRAMES) // STEP_FRAMES + 1
+
+    @torch.inference_mode()
+    def encode(self, sound: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Embed clips; each one's embeddings depend on that clip alone."""
+        embeddings: npt.NDArray[np.float32] = self.network(torch.from_numpy(sound)).numpy()
+        return embeddings
 
 
 @functools.cache

@@ -1,6 +1,7 @@
-"""The judge as one ONNX file: sound in, scores out, with the frozen embedding inside.
+"""The judge as one ONNX file: sound in, scores out, with the frozen embedding inside; or its heads alone.
 
 Each layer computes its new steps alone, from what it keeps of those before: a look costs the sound since the last one.
+Heads on an encoder that takes whole windows are one plain graph from its steps to scores.
 """
 
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from onnx import helper
 from torch import Tensor, nn
@@ -27,8 +29,9 @@ from wakeword_core.judge.embedding import (
     window_samples,
 )
 from wakeword_core.judge.head import STEPS_SEEN, JudgeHead, JudgeHeads
+from wakeword_core.runtime.encoders import Encoder
 from wakeword_core.runtime.exported import JUDGE_FILE, SCORES
-from wakeword_core.runtime.judge import Judge, log_odds
+from wakeword_core.runtime.judge_file import NUMBERS, Judge, WindowJudge, log_odds
 from wakeword_core.runtime.streaming import AUDIO
 
 HOPS_HEARD = STEPS_HEARD + STEPS_SEEN - 1
@@ -58,14 +61,56 @@ def export_judge(
     set_card(model, {**card, "streaming": {"native": True, "states": states}})
     path = out / JUDGE_FILE
     size = write_model(model, path)
-    difference = _parity(embedding, heads, Judge(path))
-    if not difference <= tolerance:
-        raise WakewordError(
-            f"log-odds of {path} differ from torch's by {difference:.2g} of the largest, more than "
-            f"export.onnx.parity_tolerance ({tolerance:g}); report this with the configuration"
-        )
+    windows = _noise(WINDOW_SAMPLES)
+    with torch.inference_mode():
+        expected = heads(embedding(torch.from_numpy(windows)))[:, -1].numpy()
+    difference = _require_alike(Judge(path).score_sound(windows), expected, path, tolerance)
     parameters = sum(one.numel() for module in (embedding, heads) for one in module.parameters())
     return {"bytes": size, "parameters": parameters, "parity": difference}
+
+
+def export_heads(
+    encoder: Encoder, heads: JudgeHeads, card: dict[str, Any], opset: int, tolerance: float, out: Path
+) -> dict[str, Any]:
+    """Write `out/judge.onnx` for an encoder of whole windows, which lies in `out` already; otherwise `export_judge`."""
+    graph = StreamGraph()
+    steps = graph.add("Unsqueeze", graph.add("Transpose", NUMBERS, perm=[0, 2, 1]), graph.integers(3))
+    said = _mean_of(graph, [_add_whole_head(graph, steps, head) for head in heads.heads])
+    words = len(card["labels"]) - 1
+    _add_scores(graph, graph.add("Transpose", said, perm=[2, 1, 0, 3]), words)
+    ends = (NUMBERS, ("looks", STEPS_SEEN, encoder.numbers)), (SCORES, ("looks", len(card["labels"])))
+    model = compact(graph.model(*ends, [helper.make_opsetid("", opset)]))
+    set_card(model, card)
+    path = out / JUDGE_FILE
+    size = write_model(model, path)
+    judge, windows = WindowJudge(path), _noise(encoder.window_samples)
+    with torch.inference_mode():
+        expected = heads(torch.from_numpy(encoder.encode(windows)[:, -STEPS_SEEN:]))[:, -1].numpy()
+    difference = _require_alike(judge.score_sound(windows), expected, path, tolerance)
+    return {"bytes": size, "parameters": sum(one.numel() for one in heads.parameters()), "parity": difference}
+
+
+def _add_whole_head(graph: StreamGraph, steps: str, head: JudgeHead) -> str:
+    """Add a head to windows of steps [looks, numbers, steps, 1]: its log-odds are [looks, words, 1, 1]."""
+    tensor = _standardised(graph, steps, head)
+    for layer in _fused(head.layers):
+        if isinstance(layer, nn.Conv1d):
+            assert layer.bias is not None
+            weight, bias = (_constant(graph, values) for values in (layer.weight[..., None], layer.bias))
+            tensor = graph.add("Conv", tensor, weight, bias)
+        else:
+            tensor, _ = _add_layer(graph, tensor, layer, 1)
+    return tensor
+
+
+def _mean_of(graph: StreamGraph, said: list[str]) -> str:
+    return graph.add("Mul", reduce(partial(graph.add, "Add"), said), _number(graph, 1 / len(said)))
+
+
+def _standardised(graph: StreamGraph, tensor: str, head: JudgeHead) -> str:
+    for operator, values in (("Sub", head.mean), ("Div", head.deviation)):
+        tensor = graph.add(operator, tensor, _constant(graph, values[:, None, None]))
+    return tensor
 
 
 def _add_mels(graph: StreamGraph, embedding: SpeechEmbedding) -> str:
@@ -86,14 +131,11 @@ def _add_network(graph: StreamGraph, mels: str, embedding: SpeechEmbedding, head
     tensor, bands = mels, embedding.bands.shape[1]
     for layer in embedding.layers:
         tensor, bands = _add_layer(graph, tensor, layer, bands)
-    said = reduce(partial(graph.add, "Add"), [_add_head(graph, tensor, bands, head) for head in heads.heads])
-    return graph.add("Mul", said, _number(graph, 1 / len(heads.heads)))
+    return _mean_of(graph, [_add_head(graph, tensor, bands, head) for head in heads.heads])
 
 
 def _add_head(graph: StreamGraph, embeddings: str, bands: int, head: JudgeHead) -> str:
-    tensor = embeddings
-    for operator, values in (("Sub", head.mean), ("Div", head.deviation)):
-        tensor = graph.add(operator, tensor, _constant(graph, values[:, None, None]))
+    tensor = _standardised(graph, embeddings, head)
     for layer in _fused(head.layers):
         tensor, bands = _add_layer(graph, tensor, layer, bands)
     return tensor
@@ -154,13 +196,24 @@ def _constant(graph: StreamGraph, values: Tensor) -> str:
     return graph.constant(values.detach().numpy())
 
 
-def _parity(embedding: SpeechEmbedding, heads: JudgeHeads, judge: Judge) -> float:
+def _noise(samples: int) -> npt.NDArray[np.float32]:
+    """Return windows of noise at several levels, to compare answers on: [windows, samples]."""
     generator = np.random.default_rng(0)
     levels = generator.choice(_LEVELS, (_PARITY_WINDOWS, 1))
-    windows = (generator.standard_normal((_PARITY_WINDOWS, WINDOW_SAMPLES)) * levels).astype(np.float32)
-    with torch.inference_mode():
-        expected = heads(embedding(torch.from_numpy(windows)))[:, -1].numpy()
-    found, expected = (
-        np.clip(odds, -_ROUNDED, _ROUNDED) for odds in (log_odds(judge.score_sound(windows))[:, 1:], expected)
-    )
-    return float(np.abs(found - expected).max() / np.abs(expected).max(initial=1.0))
+    noise = generator.standard_normal((_PARITY_WINDOWS, samples)) * levels
+    return noise.astype(np.float32)
+
+
+def _require_alike(
+    scores: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], path: Path, tolerance: float
+) -> float:
+    """Return by how much log-odds of a file's scores differ from those of torch; WakewordError where that is much."""
+    found = np.clip(log_odds(scores)[:, 1:], -_ROUNDED, _ROUNDED)
+    wanted = np.clip(expected.astype(np.float64), -_ROUNDED, _ROUNDED)
+    difference = float(np.abs(found - wanted).max() / np.abs(wanted).max(initial=1.0))
+    if not difference <= tolerance:
+        raise WakewordError(
+            f"log-odds of {path} differ from torch's by {difference:.2g} of the largest, more than "
+            f"export.onnx.parity_tolerance ({tolerance:g}); report this with the configuration"
+        )
+    return difference

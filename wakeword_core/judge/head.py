@@ -38,18 +38,21 @@ _LEAST_DEVIATION = 1e-3
 
 
 class JudgeHead(nn.Module):
-    """Embeddings [batch, steps, 96] -> log-odds of each word [batch, steps - 8, words], the first of them at step 8."""
+    """Numbers of steps [batch, steps, numbers] -> log-odds of each word [batch, steps - 8, words], the first at step 8.
+
+    Windows of nine steps [batch, places, 9, numbers], each encoded by itself, give [batch, places, words].
+    """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, words: int, settings: JudgeHeadConfig) -> None:
+    def __init__(self, words: int, settings: JudgeHeadConfig, numbers: int = NUMBERS) -> None:
         super().__init__()
         channels = settings.channels
-        self.register_buffer("mean", torch.zeros(NUMBERS))
-        self.register_buffer("deviation", torch.ones(NUMBERS))
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("deviation", torch.ones(numbers))
         self.layers = nn.Sequential(
-            *_layer(NUMBERS, channels, 1),
+            *_layer(numbers, channels, 1),
             *_layer(channels, channels, _KERNEL),
             nn.Dropout(settings.dropout),
             *_layer(channels, channels, _KERNEL),
@@ -61,6 +64,8 @@ class JudgeHead(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map embeddings of any float type to log-odds; in training, noise is added and whole numbers are left out."""
+        if embeddings.ndim == 4:
+            return self(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])[:, :, 0]
         x = (embeddings.float() - self.mean) / self.deviation
         if self.training:
             x = x + torch.randn_like(x) * (self._noise * torch.rand(len(x), 1, 1))
@@ -106,8 +111,9 @@ class _Places:
     silent: Tensor
 
     @classmethod
-    def of(cls, word_steps: Tensor, steps: int) -> "_Places":
-        after = torch.arange(LOST_STEPS, steps)[None] - word_steps[:, None]
+    def of(cls, rows: EmbeddedRows) -> "_Places":
+        answers = torch.arange(LOST_STEPS, rows.embeddings.shape[1]) if rows.places is None else rows.places
+        after = answers[None] - rows.word_steps[:, None]
         return cls((after >= _HEARD[0]) & (after <= _HEARD[1]), (after < _SILENT[0]) | (after > _SILENT[1]))
 
 
@@ -145,15 +151,16 @@ def train_head(
 def _trained(
     rows: EmbeddedRows, words: int, settings: JudgeHeadConfig, progress: Progress
 ) -> tuple[JudgeHead, dict[str, Any]]:
-    places = _Places.of(rows.word_steps, rows.embeddings.shape[1])
+    places = _Places.of(rows)
     positives = torch.nonzero((rows.labels > 0) & places.heard.any(1)).flatten()
     negatives = torch.nonzero(rows.labels == 0).flatten()
     if not len(positives) or not len(negatives):
         raise DataError("no training row holds the end of a wake word: make features.context.frames larger")
-    head = JudgeHead(words, settings)
+    head = JudgeHead(words, settings, rows.embeddings.shape[-1])
     others = rows.embeddings[negatives].float()
-    head.mean.copy_(others.mean((0, 1)))
-    head.deviation.copy_(others.std((0, 1)).clamp_min(_LEAST_DEVIATION))
+    all_but_numbers = tuple(range(others.ndim - 1))
+    head.mean.copy_(others.mean(all_but_numbers))
+    head.deviation.copy_(others.std(all_but_numbers).clamp_min(_LEAST_DEVIATION))
     optimizer = torch.optim.AdamW(head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=settings.steps)
     chances = torch.ones(len(negatives))

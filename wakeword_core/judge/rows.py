@@ -1,4 +1,4 @@
-"""Embeddings of training rows: some of the rows that the network learns from, cut and augmented just like them."""
+"""Training rows as an encoder hears them: some of those that the network learns from, cut and augmented just alike."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -17,27 +17,31 @@ from wakeword_core.features.materials import materials_for
 from wakeword_core.features.rows import RowComputer, SoundBatch, sound_batches
 from wakeword_core.features.store import NO_WORD, FeatureFile
 from wakeword_core.features.windows import Synthetic
-from wakeword_core.judge.embedding import STEP_SAMPLES, speech_embedding, steps_of
 from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
+from wakeword_core.runtime.encoders import Encoder
 
 _BATCH_ROWS = 16
 _QUIET_DBFS = (-78.0, -58.0)
 """Level of the hiss under every row: an embedding of digital silence, which no microphone gives, would be a cue."""
 _STREAM = 7
+_STEPS_APART = 3
+"""From one whole window of a row to the next: two at least end where a word has to be told."""
 
 
 @dataclass(frozen=True)
 class EmbeddedRows:
-    """Rows as embeddings: float16 [rows, steps, 96], the class of each [rows], and the step at which its word ends.
+    """Rows as numbers: float16 [rows, steps, numbers], the class of each [rows], and the step at which its word ends.
 
     `word_steps` [rows] is a fraction of steps, which may lie outside of the row, and not a number where there is no
-    word.
+    word. Of an encoder that takes whole windows they are [rows, places, steps, numbers], the steps that end each of the
+    windows, and `places` [places] are the steps of the row that these end with; else a head answers at every step.
     """
 
     embeddings: Tensor
     labels: Tensor
     word_steps: Tensor
+    places: Tensor | None = None
 
 
 def embed_rows(
@@ -45,20 +49,23 @@ def embed_rows(
     features: Path,
     config: Config,
     synthetic_sources: Collection[str],
-    least_samples: int,
+    encoder: Encoder,
+    steps_seen: int,
     progress: Progress = silent,
 ) -> EmbeddedRows:
-    """Embed the chosen rows of the training split: `features` tells which rows there are, `shards` hold their sound.
+    """Encode the chosen rows of the training split: `features` tells which rows there are, `shards` hold their sound.
 
-    DataError where there is no row with a wake word, or none without, or rows have fewer than `least_samples`.
+    Of a whole window, `steps_seen` steps are kept. DataError where there is no row with a wake word, or none without,
+    or rows are shorter than the encoder's window.
     """
     chosen = _choose(FeatureFile(features), config)
     rate = config.data.audio.sample_rate
     materials = materials_for(shards, "train", config.features, rate, config.seed)
     synthetic = Synthetic.of(shards, "train", synthetic_sources, config.features.augment)
     computer = RowComputer(config, "train", materials, torch.device("cpu"), synthetic)
-    embedding = speech_embedding()
-    require_long_rows(config, least_samples)
+    require_long_rows(config, encoder.window_samples)
+    step, steps = encoder.step_samples, encoder.steps_of(computer.row)
+    places = _places(encoder, computer.row) if encoder.whole_windows else None
     workers = config.compute.workers or available_cores()
     labels: list[npt.NDArray[np.int64]] = []
     ends: list[npt.NDArray[np.float64]] = []
@@ -66,16 +73,28 @@ def embed_rows(
     def batches() -> Iterator[SoundBatch]:
         for batch in sound_batches(computer, shards, _BATCH_ROWS, progress, "embed rows", chosen):
             labels.append(batch.columns["labels"][batch.rows].astype(np.int64))
-            ends.append(_in_steps(batch.columns["word_ends"][batch.rows], computer))
+            ends.append(_in_steps(batch.columns["word_ends"][batch.rows], computer, steps, step))
             yield batch
 
-    @torch.inference_mode()
     def embed(batch: SoundBatch) -> Tensor:
-        return embedding(sound_with_hiss(batch, computer)).half()
+        sound = sound_with_hiss(batch, computer).numpy()
+        if places is None:
+            return torch.from_numpy(encoder.encode(sound)).half()
+        ends = sound.shape[1] - (steps - 1 - places) * step
+        windows = np.stack([sound[:, end - encoder.window_samples : end] for end in ends.tolist()], axis=1)
+        encoded = encoder.encode(windows.reshape(-1, encoder.window_samples))[:, -steps_seen:]
+        return torch.from_numpy(encoded).half().unflatten(0, (len(sound), len(places)))
 
     with torch_threads(1):
         embedded = torch.cat(list(prefetch(embed, batches(), workers, 2 * workers)))
-    return EmbeddedRows(embedded, torch.from_numpy(np.concatenate(labels)), torch.from_numpy(np.concatenate(ends)))
+    labelled, ended = (torch.from_numpy(np.concatenate(columns)) for columns in (labels, ends))
+    return EmbeddedRows(embedded, labelled, ended, None if places is None else torch.from_numpy(places))
+
+
+def _places(encoder: Encoder, samples: int) -> npt.NDArray[np.int64]:
+    """The steps of a row at which its windows end: not all, since each is encoded by itself, but the last one."""
+    before_last = np.arange(0, (samples - encoder.window_samples) // encoder.step_samples + 1, _STEPS_APART)
+    return encoder.steps_of(samples) - 1 - before_last[::-1]
 
 
 def require_long_rows(config: Config, least_samples: int) -> None:
@@ -103,11 +122,11 @@ def _choose(features: FeatureFile, config: Config) -> npt.NDArray[np.uint64]:
     return np.concatenate(chosen)
 
 
-def _in_steps(frames: npt.NDArray[np.int64], computer: RowComputer) -> npt.NDArray[np.float64]:
-    """Frames of the front end as steps of the embedding, the last of which ends with the row."""
+def _in_steps(frames: npt.NDArray[np.int64], computer: RowComputer, steps: int, step: int) -> npt.NDArray[np.float64]:
+    """Frames of the front end as steps of so many samples, the last of which ends with the row."""
     frontend = computer.features.frontend
     before = computer.row - (frames * frontend.hop_length + frontend.n_fft)
-    return np.where(frames == NO_WORD, np.nan, steps_of(computer.row) - 1 - before / STEP_SAMPLES)
+    return np.where(frames == NO_WORD, np.nan, steps - 1 - before / step)
 
 
 @torch.inference_mode()

@@ -15,11 +15,13 @@ from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams, told_by_word, word_rates
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.export.onnx_graph import load_model, set_card, write_model
-from wakeword_core.files import write_json
+from wakeword_core.files import link_or_copy, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.exported import JUDGE_FILE
-from wakeword_core.runtime.judge import Judge, JudgedModel
+from wakeword_core.runtime.exported import ENCODER_FOLDER, JUDGE_FILE, runtime_card
+from wakeword_core.runtime.judge import JudgedModel
+from wakeword_core.runtime.judge_file import open_judge
+from wakeword_core.runtime.onnx_file import read_onnx
 
 _KEPT = (
     "threshold", "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval",
@@ -38,23 +40,27 @@ def choose_together(
 ) -> tuple[JudgedModel, OperatingPoints]:
     """Write `out/judge.onnx`: the judge with the detector and thresholds that it and the model get on validation.
 
+    Where its encoder lies beside it, so does it in `out`.
+
     `shards` are of the validation split, and `synthetic` the sources that no person was recorded for.
     """
-    graph, card = load_model(judge), Judge(judge).card
+    for beside in sorted((judge.parent / ENCODER_FOLDER).glob("*")):
+        link_or_copy(beside, out / ENCODER_FOLDER / beside.name)
+    graph, card = load_model(judge), runtime_card(read_onnx(judge))
     gate, hangover = config.judge.gate, config.judge.hangover_seconds
     asked = {**card["judge"], "gate": gate, "hangover_seconds": hangover, "made_for": model.graph_digest}
     path = out / JUDGE_FILE
     set_card(graph, {**card, "judge": asked, "detector": model.card["detector"]})
     write_model(graph, path)
     targets = target_conditions(config.evaluation.conditions)
-    together = JudgedModel(model, Judge(path))
+    together = JudgedModel(model, open_judge(path))
     scores = score_streams(
         together.score_audio, shards, config, progress, targets, short_phrases=False, synthetic=synthetic
     )
     chosen, _ = choose_operating_points(scores, config.evaluation, progress)
     set_card(graph, {**card, **chosen.card(), "judge": asked})
     write_model(graph, path)
-    return JudgedModel(model, Judge(path)), chosen
+    return JudgedModel(model, open_judge(path)), chosen
 
 
 def measure_together(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from wakeword_core.audio import from_pcm16
 from wakeword_core.evaluation.streams.build import BACKGROUND_ROLES, CONFUSABLE_ROLES, POSITIVE_ROLES
-from wakeword_core.runtime.judge import Judge
+from wakeword_core.runtime.judge_file import AnyJudge
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.shards.shard_file import Recording
 
@@ -17,7 +17,7 @@ _AFTER_SECONDS = 0.2
 _MOST_OF_A_KIND = 400
 
 
-def score_recordings(judge: Judge, shards: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+def score_recordings(judge: AnyJudge, shards: Path) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Score the window at the end of the speech in each of the first few hundred recordings with a word, and without.
 
     Returns the score of the likeliest word [recordings] and whether there is one [recordings].

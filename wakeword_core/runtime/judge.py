@@ -9,10 +9,6 @@ The scores of a stream are those of the model, on its grid, but for this:
 
 It is one rule for files and for streams, and its result does not depend on how the sound is cut. Looks that follow each
 other share their work: each costs the sound since the last one, and the first of them that of its window.
-
-`judge.onnx` is run as `model.streaming.onnx` is (see `streaming`), but that `audio` is float32 [n * hop_samples], and
-row i of `scores` [n, classes] is of the look at the end of hop i. `audio_tail` has the samples right before the first
-hop; nothing is left of the other states after `hops` of them, which the first look therefore takes.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,78 +17,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from wakeword_core.audio import from_pcm16
 from wakeword_core.errors import ArtifactError
-from wakeword_core.runtime.exported import (
-    JUDGE_FILE,
-    MODEL_FILE,
-    Card,
-    Name,
-    RuntimeCard,
-    Score,
-    Shapes,
-    read_card,
-)
+from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
+from wakeword_core.runtime.judge_file import HOPS_AT_ONCE, AnyJudge, log_odds, open_judge
 from wakeword_core.runtime.model import BATCH_WINDOWS, BlockScorer, WakewordModel, scored
-from wakeword_core.runtime.streaming import TAIL, Floats, Pcm, StatefulModel, Times, check_pcm
+from wakeword_core.runtime.streaming import Floats, Pcm, Times, check_pcm
 
-_HOPS_AT_ONCE = 32
-"""Hops that a judge hears in one go at most: as many as it is tried with when it is opened, however long the sound."""
 _SUREST = 6.0
 """Log-odds beyond which the model is not taken to be any surer, or its rounding would outvote the judge."""
-_CERTAIN = 1e-7
-_MAX_HOP_SAMPLES = _MAX_TAIL_SAMPLES = 20_000
 
 Numbers = npt.NDArray[np.float64]
-
-
-class JudgeCard(Card):
-    """How a judge is asked."""
-
-    hop_samples: int = Field(ge=1, le=_MAX_HOP_SAMPLES)
-    hops: int = Field(ge=1, le=_HOPS_AT_ONCE)
-    """those that an answer rests on"""
-    gate: Score
-    hangover_seconds: float = Field(ge=0, le=60)
-    made_for: Name
-    """the digest of the model that it was tested with"""
-
-
-class Judge(StatefulModel):
-    """A model of the sound of windows, whose detector and thresholds are those of it and the other model together."""
-
-    names = (JUDGE_FILE,)
-
-    def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[dict[str, npt.NDArray[Any]], int]:
-        asked = self.card.get("judge")
-        if isinstance(asked, dict) and "window_samples" in asked:
-            raise ArtifactError(f"{self.path} is of an older form, which hears whole windows; build the judge again")
-        self.facts = read_card(JudgeCard, asked or {}, self.path)
-        self.hop_samples = self.facts.hop_samples
-        example = self._stateful(facts.streaming, inputs, outputs, _HOPS_AT_ONCE)
-        tail = self.start.get(TAIL)
-        if tail is None or tail.ndim != 1 or len(tail) > _MAX_TAIL_SAMPLES:
-            raise ArtifactError(f"{self.path} has no state {TAIL} of a few samples; build the judge again")
-        self.tail_samples = len(tail)
-        return example
-
-    @property
-    def window_samples(self) -> int:
-        """Samples that an answer rests on."""
-        return self.tail_samples + self.facts.hops * self.hop_samples
-
-    @property
-    def quiet_samples(self) -> int:
-        """Samples of quiet after the end of a recording by which no answer to it is left in any average."""
-        return super().quiet_samples - self.frontend.window_samples + self.window_samples + self.hop_samples
-
-    def score_sound(self, windows: Floats) -> Floats:
-        """Map windows of sound float32 [n, window_samples] in [-1, 1] to class scores float32 [n, classes]."""
-        stream = self.stream()
-        scores = [stream.follow(window)[-1:] for window in windows]
-        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *scores])
 
 
 class JudgedModel:
@@ -101,7 +37,7 @@ class JudgedModel:
     ArtifactError when the judge was not made for this model.
     """
 
-    def __init__(self, model: WakewordModel, judge: Judge) -> None:
+    def __init__(self, model: WakewordModel, judge: AnyJudge) -> None:
         if judge.facts.made_for != model.graph_digest:
             raise ArtifactError(f"{judge.path} was not made for {model.path}; build both again")
         if any(getattr(judge, name) != getattr(model, name) for name in ("labels", "sample_rate", "stride_frames")):
@@ -149,7 +85,7 @@ def judged(model: WakewordModel) -> JudgedModel | None:
     if model.path.name != MODEL_FILE or not beside.is_file():
         return None
     try:
-        return JudgedModel(model, Judge(beside, model.threads))
+        return JudgedModel(model, open_judge(beside, model.threads))
     except ArtifactError as error:
         alone = f"take {JUDGE_FILE} away to use the model alone (or --alone of detect, listen and score)"
         raise ArtifactError(f"{error}; {alone}") from error
@@ -158,7 +94,7 @@ def judged(model: WakewordModel) -> JudgedModel | None:
 class JudgedScorer:
     """Scores of a model and its judge together, from those of the model."""
 
-    def __init__(self, scorer: Any, judge: Judge) -> None:
+    def __init__(self, scorer: Any, judge: AnyJudge) -> None:
         self._scorer, self._judge = scorer, judge
         stride = judge.stride_frames * judge.frontend.hop_length
         self._hangover = round(judge.facts.hangover_seconds * judge.sample_rate / stride)
@@ -240,14 +176,7 @@ class JudgedScorer:
 
 
 def _runs(numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield the first of numbers that follow each other, and how many they are: `_HOPS_AT_ONCE` at most."""
+    """Yield the first of numbers that follow each other, and how many they are: `HOPS_AT_ONCE` at most."""
     for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
-        for at in range(0, len(run), _HOPS_AT_ONCE):
-            yield int(run[at]), min(_HOPS_AT_ONCE, len(run) - at)
-
-
-def log_odds(scores: Floats) -> Numbers:
-    """Map scores in [0, 1] to finite log-odds."""
-    certain = np.clip(scores.astype(np.float64), _CERTAIN, 1 - _CERTAIN)
-    result: Numbers = np.log(certain) - np.log1p(-certain)
-    return result
+        for at in range(0, len(run), HOPS_AT_ONCE):
+            yield int(run[at]), min(HOPS_AT_ONCE, len(run) - at)

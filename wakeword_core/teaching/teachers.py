@@ -157,9 +157,9 @@ def _of_windows(given: GivenModel, threads: int) -> Teacher:
 
 
 def _of_judge(given: GivenModel, threads: int) -> Teacher:
-    from wakeword_core.runtime.judge import Judge
+    from wakeword_core.runtime.judge_file import open_judge
 
-    judge = Judge(given.path, threads)
+    judge = open_judge(given.path, threads)
     hop, tail, before = judge.hop_samples, judge.tail_samples, judge.facts.hops - 1
 
     def score(sound: Tensor, ends: Tensor) -> Tensor:

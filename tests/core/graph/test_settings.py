@@ -61,6 +61,8 @@ STALE: dict[str, tuple[str, ...]] = {
     "mining.search": (MINED,),
     "mining.tuning": (TUNED,),
     "judge.enabled": (),  # there is no such stage then
+    "judge.encoder": (),  # the files of an encoder decide, which are in the key by their content
+    "judge.encoder_folder": (),
     "judge.gate": (JUDGED,),
     "judge.hangover_seconds": (JUDGED,),
     "judge.rows": (JUDGE,),

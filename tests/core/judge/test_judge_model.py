@@ -26,7 +26,7 @@ pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what read
 from wakeword_core.export.openwakeword import NUMBERS
 from wakeword_core.judge.embedding import STEP_SAMPLES, speech_embedding, window_samples
 from wakeword_core.judge.export import HOPS_HEARD, WINDOW_SAMPLES, export_judge
-from wakeword_core.runtime.judge import Judge
+from wakeword_core.runtime.judge_file import Judge
 
 OLDEST = os.environ.get("WAKEWORD_TEST_ONNXRUNTIME")
 IN_OLDEST = """

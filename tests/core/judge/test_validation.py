@@ -8,7 +8,7 @@ from small_judge import WINDOW, save_judge
 
 from wakeword_core.config import DetectorConfig, FrontendConfig
 from wakeword_core.judge import validation
-from wakeword_core.runtime.judge import Judge
+from wakeword_core.runtime.judge_file import Judge
 
 RATE = 16_000
 CARD = {

@@ -195,6 +195,7 @@ JUDGE = {
     "bytes": 1_771_000, "heard_share": 0.25, "words": 82, "frr": 0.244, "frr_interval": [0.138, 0.393], "fah": 0.5,
     "fah_interval": [0.1, 2.0], "confusables": 21, "confusables_accepted": 3,
     "at_rates": [{"target_fah": 0.5, "frr": 0.122, "frr_alone": 0.793}],
+    "encoder": "speech_embedding", "encoder_licence": "Apache-2.0", "encoder_content": "0123456789abcdef0123",
     "taken_away": {"alarms_gone": 5, "alarms_new": 1, "words_lost": 2, "words_won": 45},
     "cascade": [{"name": "the gate", "words": 1_082, "misses": 9, "frr": 0.0083, "false_alarms": 77, "fah": 38.5}],
     "cascade_latency": [
@@ -216,6 +217,10 @@ def test_a_judge_is_told_at_the_top_and_its_table_only_where_rates_are_shared(ca
     assert "| both | 1 / 1 | 1.2 / 1.2 | 1 / 1 |" in together
     assert "| computing of both | under 200 ms | 5.0 | yes |" in together
     assert "| computing of the judge | under 150 ms | – | unknown |" in together
+    assert "It holds Google's speech embedding (Apache-2.0)." in together
+    other = card_markdown({**card, "judge": {**JUDGE, "encoder": "whisper", "encoder_licence": "MIT"}})
+    assert "encoder whisper (licence: MIT) in the folder `encoder`" in other and "`0123456789abcdef`" in other
+    assert "Google" not in other
     assert "its judge" not in alone and "judge.onnx" not in alone
     assert "read off the test" not in card_markdown({**card, "judge": {**JUDGE, "at_rates": []}})
 

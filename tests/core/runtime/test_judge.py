@@ -14,7 +14,8 @@ from wakeword_core.audio import from_pcm16
 from wakeword_core.errors import ArtifactError
 from wakeword_core.runtime import Detector, WakewordModel
 from wakeword_core.runtime.exported import seal
-from wakeword_core.runtime.judge import Judge, JudgedModel, judged, log_odds
+from wakeword_core.runtime.judge import JudgedModel, judged
+from wakeword_core.runtime.judge_file import Judge, log_odds
 from wakeword_core.runtime.live import open_model, stream_scorer
 from wakeword_core.runtime.model import detect_blocks
 from wakeword_core.runtime.streaming import Stream

@@ -121,7 +121,7 @@ def test_a_judge_teaches_by_what_it_says_at_each_of_its_looks(toy: Toy, tmp_path
     from wakeword_core.judge.embedding import STEP_SAMPLES, speech_embedding
     from wakeword_core.judge.export import HOPS_HEARD, export_judge
     from wakeword_core.judge.head import JudgeHead, JudgeHeads
-    from wakeword_core.runtime.judge import Judge
+    from wakeword_core.runtime.judge_file import Judge
 
     torch.manual_seed(4)
     heads = JudgeHeads([JudgeHead(1, JudgeHeadConfig(channels=8))]).eval()

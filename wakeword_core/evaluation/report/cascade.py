@@ -16,7 +16,8 @@ from wakeword_core.evaluation.streams.thresholds import SweepPoint
 from wakeword_core.files import read_json
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
-from wakeword_core.runtime.judge import Judge, JudgedModel
+from wakeword_core.runtime.judge import JudgedModel
+from wakeword_core.runtime.judge_file import open_judge
 from wakeword_core.store.artifacts import Artifact
 
 TOGETHER = "together.json"
@@ -118,7 +119,7 @@ def time_cascade(inputs: Mapping[str, Artifact], config: Config) -> Computing | 
     if judged is None:
         return None
     model = WakewordModel(inputs["onnx_model"].file(MODEL_FILE), threads=1)
-    together = JudgedModel(model, Judge(judged.file(JUDGE_FILE), threads=1))
+    together = JudgedModel(model, open_judge(judged.file(JUDGE_FILE), threads=1))
     (condition, *_), shards = target_conditions(config.evaluation.conditions), inputs["audio_shards[test]"].path
     sound: list[Any] = []
     most = round(_TIMED_SECONDS * model.sample_rate)

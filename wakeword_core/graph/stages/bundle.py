@@ -9,6 +9,7 @@ from wakeword_core.files import canonical_json, link_or_copy, read_json, write_j
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.runtime.exported import (
     CARD_MARKDOWN,
+    ENCODER_FOLDER,
     FP16_FILE,
     INT8_FILE,
     INT8_STREAMING_FILE,
@@ -62,7 +63,8 @@ def make(run: StageRun) -> None:
     graph = Graph([*Graph.of_store(run.store).nodes.values(), node])
     recordings = recordings_behind(graph, node, run.store.root)
     runtime, metrics = json.loads(properties[CARD_KEY]), read_json(inputs["metrics_report"].file("metrics.json"))
-    besides = inputs.get("judged_model"), inputs.get(OPENWAKEWORD)
+    judged = inputs.get("judged_model")
+    besides = judged, inputs.get(OPENWAKEWORD)
     card = describe_model(node, run.config.slug, graph, recordings, runtime, metrics, *besides)
     entry = model.metadata_props.add()
     entry.key, entry.value = MODEL_CARD_KEY, canonical_json(card)
@@ -71,6 +73,10 @@ def make(run: StageRun) -> None:
         made = inputs[stage].files.keys() if stage in inputs else ()
         for name in names.intersection(made):  # not every model streams, or has a judge
             link_or_copy(inputs[stage].file(name), run.out / name)
+    if judged is not None:
+        for name in judged.files:
+            if name.startswith(f"{ENCODER_FOLDER}/"):
+                link_or_copy(judged.file(name), run.out / name)
     for stage in _COPIED_WHOLE:
         for name in inputs[stage].files if stage in inputs else ():
             link_or_copy(inputs[stage].file(name), run.out / name)

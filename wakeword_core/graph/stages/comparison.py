@@ -104,10 +104,11 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
 def _as_shipped(model: Artifact, judged: Artifact | None) -> "WakewordModel | JudgedModel":
     from wakeword_core.runtime import WakewordModel
     from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
-    from wakeword_core.runtime.judge import Judge, JudgedModel
+    from wakeword_core.runtime.judge import JudgedModel
+    from wakeword_core.runtime.judge_file import open_judge
 
     alone = WakewordModel(model.file(MODEL_FILE))
-    return alone if judged is None else JudgedModel(alone, Judge(judged.file(JUDGE_FILE)))
+    return alone if judged is None else JudgedModel(alone, open_judge(judged.file(JUDGE_FILE)))
 
 
 def _of_champion(run: StageRun, champion: Artifact, stage: str) -> Artifact | None:

@@ -1,51 +1,71 @@
-"""The judge: a head on a frozen embedding of speech, trained on rows of the training split."""
+"""The judge: a head on a frozen encoder of speech, trained on rows of the training split."""
 
-from wakeword_core.config import DetectorConfig
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.features.settings import AUGMENTED_ROWS, EVERY_SPLIT
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
-from wakeword_core.runtime.exported import JUDGE_FILE
+from wakeword_core.judge.encoders import chosen_files
+from wakeword_core.runtime.exported import ENCODER_FOLDER, JUDGE_FILE
 from wakeword_core.stage_names import JUDGE, MANIFEST, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact
+
+if TYPE_CHECKING:
+    from wakeword_core.judge.head import JudgeHeads
+    from wakeword_core.runtime.encoders import Encoder
 
 HEAD = "head.safetensors"
 
 
 def make(run: StageRun) -> None:
-    """Embed rows, train the head on them, and export both as one file."""
+    """Encode rows, train the heads on them, and export them, with the encoder in the same file or beside it."""
     from safetensors.torch import save_file
 
     from wakeword_core.files import replacing
-    from wakeword_core.judge.embedding import STEP_SAMPLES, speech_embedding
-    from wakeword_core.judge.export import HOPS_HEARD, WINDOW_SAMPLES, export_judge
-    from wakeword_core.judge.head import train_heads
+    from wakeword_core.judge.encoders import chosen_encoder
+    from wakeword_core.judge.head import STEPS_SEEN, train_heads
     from wakeword_core.judge.rows import embed_rows
-    from wakeword_core.models.scoring import model_card
 
     config, inputs = run.config, run.inputs
     shards, features = inputs["audio_shards[train]"].path, inputs["mel_features[train]"].path
     synthetic = inputs[MANIFEST].figures["synthetic"]
-    rows = embed_rows(shards, features, config, synthetic, WINDOW_SAMPLES, run.progress)
+    encoder = chosen_encoder(config.judge)
+    rows = embed_rows(shards, features, config, synthetic, encoder, STEPS_SEEN, run.progress)
     words = len(config.labels) - 1
     heads, trained = train_heads(rows, words, config.judge.head, config.seed, run.progress)
     with replacing(run.out / HEAD) as part:
         save_file({name: values.contiguous() for name, values in heads.state_dict().items()}, part)
+    exported = _exported(encoder, heads, config, run.out)
+    about = {"encoder": encoder.name, "encoder_licence": encoder.licence, "encoder_content": encoder.content}
+    run.figures = {"rows": len(rows.labels), **trained, **exported, **about}
+
+
+def _exported(encoder: "Encoder", heads: "JudgeHeads", config: Config, out: Path) -> dict[str, Any]:
+    """Write `judge.onnx`, and the encoder beside it where it is not inside; returns figures of the file."""
+    from wakeword_core.judge.embedding import SpeechEmbeddingEncoder
+    from wakeword_core.judge.export import HOPS_HEARD, export_heads, export_judge
+    from wakeword_core.models.scoring import model_card
+
+    # whom it is asked by, and when, is for the model that it is put together with
+    asked: dict[str, Any] = {"gate": 0.0, "hangover_seconds": 0.0, "made_for": ""}
     card = {
         **model_card(config),
         "detector": DetectorConfig().model_dump(mode="json"),
         "threshold": 0.5,
         "operating_points": {},
-        # whom it is asked by, and when, is for the model that it is put together with
-        "judge": {
-            "hop_samples": STEP_SAMPLES,
-            "hops": HOPS_HEARD,
-            "gate": 0.0,
-            "hangover_seconds": 0.0,
-            "made_for": "",
-        },
     }
     onnx = config.export.onnx
-    exported = export_judge(speech_embedding(), heads, card, onnx.opset, onnx.parity_tolerance, run.out)
-    run.figures = {"rows": len(rows.labels), **trained, **exported}
+    if isinstance(encoder, SpeechEmbeddingEncoder):
+        card["judge"] = {"hop_samples": encoder.step_samples, "hops": HOPS_HEARD, **asked}
+        return export_judge(encoder.network, heads, card, onnx.opset, onnx.parity_tolerance, out)
+    (out / ENCODER_FOLDER).mkdir()
+    for path in chosen_files(config.judge):
+        shutil.copyfile(path, out / ENCODER_FOLDER / path.name)  # no link: the folder is the user's
+    beside = {"name": encoder.name, "content": encoder.content, "licence": encoder.licence}
+    card["judge"] = {"hop_samples": encoder.step_samples, "hops": 1, "encoder": beside, **asked}
+    return export_heads(encoder, heads, card, onnx.opset, onnx.parity_tolerance, out)
 
 
 def judge_beats_chance(judge: Artifact, run: CheckRun) -> Verdict:
@@ -53,9 +73,9 @@ def judge_beats_chance(judge: Artifact, run: CheckRun) -> Verdict:
     from sklearn.metrics import roc_auc_score
 
     from wakeword_core.judge.validation import score_recordings
-    from wakeword_core.runtime.judge import Judge
+    from wakeword_core.runtime.judge_file import open_judge
 
-    scores, positive = score_recordings(Judge(judge.file(JUDGE_FILE)), run.inputs["audio_shards[val]"].path)
+    scores, positive = score_recordings(open_judge(judge.file(JUDGE_FILE)), run.inputs["audio_shards[val]"].path)
     if len(set(positive.tolist())) < 2:
         return Verdict(False, "validation holds only one class, so nothing can be said of the judge")
     auc, needed = float(roc_auc_score(positive, scores)), run.config.checks.min_val_auc
@@ -77,6 +97,7 @@ STAGE = Stage(
     group="model",
     kinds=("pytorch", "onnx"),
     description=__doc__,
+    files=lambda config: chosen_files(config.judge),
     checks=(check(judge_beats_chance, inputs=(Input("audio_shards", split="val"),), limits=("checks.min_val_auc",)),),
     optional=lambda config: bool(config.judge_wanted_by),
 )

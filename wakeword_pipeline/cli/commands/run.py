@@ -117,16 +117,16 @@ def require_judge(project: Project, select: Sequence[str]) -> None:
     wanted = [name for name in (JUDGE, OPENWAKEWORD) if name in project.stages and (not select or name in select)]
     if not wanted:
         return
-    from wakeword_core.judge.embedding import speech_embedding
-    from wakeword_core.judge.export import WINDOW_SAMPLES
+    from wakeword_core.judge.encoders import chosen_encoder
     from wakeword_core.judge.rows import require_long_rows
 
-    require_long_rows(project.config, WINDOW_SAMPLES)
     try:
-        speech_embedding()
+        encoder = chosen_encoder(project.config.judge)
     except WakewordError as error:
         if not project.store.root.is_dir() or any(project.find(name) is None for name in wanted):
             raise type(error)(f"{error}; or do without: set {project.config.judge_wanted_by} to false") from error
+    else:
+        require_long_rows(project.config, encoder.window_samples)
 
 
 def _result(project: Project, outcome: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,196 @@
+"""A judge on an encoder in a folder: what decides about it, how it learns, what its file says, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from loud_model import loud_and_quiet, save_model
+from tiny_encoder import save_encoder
+
+from wakeword_core.config import Config
+from wakeword_core.config.judge import JudgeHeadConfig
+from wakeword_core.config.loading import load_config
+from wakeword_core.errors import ArtifactError, ConfigError
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stages import judge as stage
+from wakeword_core.judge.encoders import chosen_encoder, chosen_files
+from wakeword_core.judge.export import export_heads
+from wakeword_core.judge.head import STEPS_SEEN, JudgeHead, JudgeHeads, train_head
+from wakeword_core.judge.rows import EmbeddedRows
+from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.encoders import STEP_SAMPLES, WINDOW_SAMPLES, open_encoder
+from wakeword_core.runtime.exported import CARD_KEY, seal
+from wakeword_core.runtime.judge import JudgedScorer, judged
+from wakeword_core.runtime.judge_file import Judge, WindowJudge, open_judge
+from wakeword_core.runtime.live import stream_scorer
+
+SETTINGS = JudgeHeadConfig(channels=8, steps=80, count=2)
+POINTS = {"balanced": {"threshold": 0.6, "target_fah": 0.5}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return save_encoder(tmp_path_factory.mktemp("encoders") / "tiny")
+
+
+def on(folder: Path, **judge) -> Config:
+    return Config(judge={"enabled": True, "encoder": "transformers", "encoder_folder": folder, **judge})
+
+
+def test_the_default_encoder_adds_nothing_to_the_key_and_files_of_another_do(folder, tmp_path):
+    def decides(config: Config) -> dict:
+        return stage.STAGE.deciding_settings(config, None)
+
+    assert chosen_files(Config().judge) == () and "files" not in decides(Config())
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    assert decides(on(copy)) == decides(on(folder)) != decides(Config())
+    (copy / "preprocessor_config.json").write_text(json.dumps({"do_normalize": False}))
+    assert decides(on(copy)) != decides(on(folder))
+    assert {"config.json", "model.bin"} <= decides(Config(judge={"encoder": "whisper"}))["files"].keys()
+
+
+def test_a_folder_belongs_to_the_encoders_that_have_one(tmp_path):
+    (tmp_path / "wakeword.yaml").write_text("judge: {encoder: transformers, encoder_folder: nets/one}\n")
+    assert load_config(tmp_path / "wakeword.yaml").judge.encoder_folder == tmp_path / "nets" / "one"
+    for settings, said in (
+        (["judge.encoder=transformers"], "needs encoder_folder"),
+        (["judge.encoder_folder=nets"], "speech_embedding has none"),
+        (["judge.encoder=whisper", "export.openwakeword.enabled=true"], "openWakeWord computes that"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            load_config(None, settings)
+
+
+def test_the_default_encoder_is_what_its_interface_says():
+    pytest.importorskip("pyopen_wakeword", reason="needs the extra `judge`: Google's speech embedding")
+    pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what reads the embedding's file")
+    encoder = chosen_encoder(Config().judge)
+    sound = np.random.default_rng(0).normal(0, 0.1, (2, 40_000)).astype(np.float32)
+    numbers = encoder.encode(sound)
+    assert numbers.shape == (2, encoder.steps_of(40_000), encoder.numbers) and not encoder.whole_windows
+    assert encoder.encode(sound[:, -encoder.window_samples :]).shape[1] == STEPS_SEEN
+
+
+def windows(count: int, seed: int = 0) -> EmbeddedRows:
+    """Rows of four windows each, in which the word is a number that is high in the last steps of one window."""
+    generator = torch.Generator().manual_seed(seed)
+    places, labels = torch.tensor([8, 11, 14, 17]), torch.arange(count) % 2
+    numbers = torch.randn(count, 4, STEPS_SEEN, 5, generator=generator)
+    ends = torch.where(labels > 0, 14.0, torch.nan)
+    numbers[labels > 0, 2, -3:, 1] += 6
+    return EmbeddedRows(numbers.half(), labels, ends.double(), places)
+
+
+def test_heads_learn_from_windows_that_are_encoded_by_themselves():
+    head, figures = train_head(windows(200), 1, SETTINGS.model_copy(update={"steps": 120}), seed=1)
+    unheard = windows(60, seed=3)
+    with torch.inference_mode():
+        odds = head(unheard.embeddings)
+    assert odds.shape == (60, 4, 1) and figures["rows_of_words"] == 100
+    told = odds[:, :, 0].amax(1) > 0
+    assert (told == (unheard.labels > 0)).float().mean() > 0.9
+    assert (odds[unheard.labels > 0][:, :, 0].argmax(1) == 2).float().mean() > 0.9
+
+
+def sealed_model(folder: Path) -> WakewordModel:
+    path = save_model(folder) / "model.onnx"
+    file = onnx.load(path)
+    seal(file)
+    onnx.save(file, path)
+    return WakewordModel(folder)
+
+
+@pytest.fixture(scope="module")
+def made(folder, tmp_path_factory) -> tuple[Path, JudgeHeads]:
+    """A folder with a model, the judge of its loud word on the tiny encoder, and this; and the heads."""
+    out = tmp_path_factory.mktemp("judged")
+    model = sealed_model(out)
+    shutil.copytree(folder, out / "encoder")
+    encoder = open_encoder("transformers", folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        heads = JudgeHeads([JudgeHead(1, SETTINGS, encoder.numbers) for _ in range(2)]).eval()
+    beside = {"name": "transformers", "content": encoder.content, "licence": "not stated"}
+    asked = {"hop_samples": STEP_SAMPLES, "hops": 1, "gate": 0.05, "hangover_seconds": 0.3, "encoder": beside}
+    card = {**model.card, "operating_points": POINTS, "judge": {**asked, "made_for": model.graph_digest}}
+    figures = export_heads(encoder, heads, card, 18, 1e-3, out)
+    assert figures["parity"] < 1e-4
+    return out, heads
+
+
+def test_the_file_scores_each_look_as_torch_does(made):
+    out, heads = made
+    judge = open_judge(out / "judge.onnx")
+    assert isinstance(judge, WindowJudge) and judge.window_samples == WINDOW_SAMPLES
+    sound = (loud_and_quiet(4.0) / 32_768).astype(np.float32)[: WINDOW_SAMPLES + 40 * STEP_SAMPLES]
+    looks = judge.stream().follow(sound)
+    starts = range(0, len(sound) - WINDOW_SAMPLES + 1, STEP_SAMPLES)
+    cut = np.stack([sound[start : start + WINDOW_SAMPLES] for start in starts])
+    with torch.inference_mode():
+        expected = torch.sigmoid(heads(torch.from_numpy(judge.encoder.encode(cut)[:, -STEPS_SEEN:]))[:, -1]).numpy()
+    assert looks.shape == (len(cut), 2) and np.allclose(looks[:, 1:], expected, atol=1e-4)
+    assert np.ptp(looks[:, 1]) > 1e-4
+    assert judge.score_sound(cut[:0]).shape == (0, 2)
+
+
+def test_model_and_judge_say_the_same_however_the_sound_is_cut(made):
+    together = judged(WakewordModel(made[0]))
+    pcm = loud_and_quiet(5.0)
+    times, scores = together.score_audio(pcm)
+    assert (scores[:, 1] > 0).any() and (scores[:, 1] == 0).any()
+    scorer = stream_scorer(together)
+    assert isinstance(scorer, JudgedScorer)
+    parts = [scorer.push(pcm[at : at + 3_333]) for at in range(0, len(pcm), 3_333)]
+    assert np.allclose(np.concatenate([part for part, _ in parts]), times)
+    assert np.allclose(np.concatenate([part for _, part in parts]), scores, atol=1e-4)
+
+
+def test_another_encoder_or_none_is_refused(made, tmp_path):
+    copy = Path(shutil.copytree(made[0], tmp_path / "copy"))
+    shutil.rmtree(copy / "encoder")
+    with pytest.raises(ArtifactError, match=r"encoder of kind transformers: it has no config\.json"):
+        open_judge(copy)
+    save_encoder(copy / "encoder", seed=9)
+    with pytest.raises(ArtifactError, match=r"another encoder than the judge was trained on.*--alone"):
+        judged(WakewordModel(copy))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hops": 3}, "names no encoder that windows fit"),
+        ({"encoder": {"name": "bert", "content": "", "licence": ""}}, "cannot be used"),
+    ],
+)
+def test_a_card_that_fits_no_windows_is_refused(made, tmp_path, changes, said):
+    copy = Path(shutil.copytree(made[0], tmp_path / "copy"))
+    file = onnx.load(copy / "judge.onnx")
+    entry = next(one for one in file.metadata_props if one.key == CARD_KEY)
+    card = json.loads(entry.value)
+    entry.value = json.dumps({**card, "judge": {**card["judge"], **changes}})
+    onnx.save(file, copy / "judge.onnx")
+    with pytest.raises(ArtifactError, match=said):
+        open_judge(copy)
+
+
+def test_a_judge_with_its_encoder_inside_is_opened_as_one(tmp_path):
+    from small_judge import save_judge
+
+    model = sealed_model(tmp_path)
+    assert isinstance(open_judge(save_judge(tmp_path / "judge.onnx", model)), Judge)
+
+
+def test_the_stage_puts_the_encoder_beside_the_judge(project, folder):
+    chosen = {"judge.encoder": "transformers", "judge.encoder_folder": str(folder)}
+    made, built = Project(project.config.changed(chosen), project.home).build("judge_model", None)
+    names = {"config.json", "model.safetensors", "preprocessor_config.json"}
+    assert built and made.files.keys() == {"judge.onnx", "head.safetensors", *(f"encoder/{name}" for name in names)}
+    assert made.figures["encoder"] == "transformers" and made.figures["encoder_licence"] == "not stated"
+    judge = open_judge(made.file("judge.onnx"))
+    assert isinstance(judge, WindowJudge) and judge.facts.encoder.content == made.figures["encoder_content"]
+    weights = made.file("encoder/model.safetensors")
+    assert not weights.samefile(folder / "model.safetensors")  # whose owner may write to it
