@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from wakeword_core.config.base import Settings
+from wakeword_core.config.base import DecidesIf, Settings
 
 
 class DetectorConfig(Settings):
@@ -161,6 +161,11 @@ class ReportConfig(Settings):
     )
     suspicious_clips: int = Field(
         10, ge=0, le=1_000, description="How many doubtful training recordings the report lists."
+    )
+    recognise: Annotated[Literal["none", "whisper"], DecidesIf(lambda report: report.recognise != "none")] = Field(
+        "none",
+        description="What listens whether people said the wake word in its training recordings: with 'whisper', those "
+        "in which Whisper does not hear it are listed as doubtful (extras ears and speech); none: nothing does.",
     )
     clip_seconds: float = Field(2.5, ge=0.5, le=10, description="Seconds of sound around each of them.")
 

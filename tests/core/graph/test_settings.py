@@ -75,6 +75,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "evaluation.calibration": (CALIBRATED, REPORT, JUDGED),
     "evaluation.operating_points": STREAMED,
     "evaluation.report": (REPORT, JUDGED),
+    "evaluation.report.recognise": (REPORT, JUDGED),
     "export.onnx": (ONNX, JUDGE),
     "export.onnx.opset": (ONNX, JUDGE, OPENWAKEWORD),
     "export.int8": (INT8,),

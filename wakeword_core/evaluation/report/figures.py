@@ -19,6 +19,7 @@ from wakeword_core.evaluation.report.cascade import (
 )
 from wakeword_core.evaluation.report.comparison import compare
 from wakeword_core.evaluation.report.devices import device_figures, device_summary
+from wakeword_core.evaluation.report.doubtful import DoubtfulRecordings, doubtful_recordings
 from wakeword_core.evaluation.report.page import Exhibits, write_report
 from wakeword_core.evaluation.report.players import Excerpt, Player, moment_excerpts, players, word_excerpts
 from wakeword_core.evaluation.report.suspicious import (
@@ -134,6 +135,8 @@ class TestFigures:
     """The model for microcontrollers, where there is one."""
     cascade: Mapping[str, Any]
     """Model and judge together, where there is one."""
+    doubtful: DoubtfulRecordings | None = None
+    """Recordings in which a recogniser did not hear the wake word, if one was asked."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics.json."""
@@ -155,6 +158,7 @@ class TestFigures:
             "tuning": self.tuning,
             **self.devices,
             **self.cascade,
+            **({"doubtful": asdict(self.doubtful)} if self.doubtful else {}),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -186,6 +190,7 @@ class TestFigures:
             **told_by_word(self.stream.by_word),
             "suspicious_positives": self.suspicious.positives_wrong,
             "suspicious_others": self.suspicious.others_wrong,
+            **({"doubtful_positives": self.doubtful.doubtful} if self.doubtful else {}),
             **device_summary(self.devices),
         }
 
@@ -216,6 +221,7 @@ def final_test(
     if judged is not None:
         pictures["cascade"] = cascade_picture(judged, stream.result.background_hours, stream.sweep)
     suspicious, described, suspicious_players = _suspicious(model, inputs, config, progress)
+    doubtful, doubtful_excerpts = doubtful_recordings(inputs["audio_shards[train]"].path, config, synthetic, progress)
     figures = TestFigures(
         phrase=config.phrase,
         stream=stream,
@@ -226,6 +232,7 @@ def final_test(
         **_about(inputs, config.training.model.arch),
         devices=device_figures(inputs.get("tflite_model")),
         cascade=cascade_figures(judged, stream.to_json()),
+        doubtful=doubtful,
     )
     metrics = figures.to_json()
     computing = time_cascade(inputs, config)
@@ -248,6 +255,7 @@ def final_test(
         false_alarms=alarms,
         short_phrases=phrases,
         suspicious=suspicious_players,
+        doubtful=players(doubtful_excerpts, model.front_end, config.data.audio.sample_rate),
         paths=recording_paths(inputs["raw_manifest"].path),
         comparison=comparison,
         model=_model_in_words(model, inputs),

@@ -54,6 +54,7 @@ _SECTIONS = {
     "training": "training",
     "data": "recordings",
     "suspicious": "suspicious recordings",
+    "doubtful": "doubtful recordings",
 }
 """Each section's anchor and name."""
 
@@ -63,7 +64,7 @@ class Exhibits:
     """What only the page shows: sounds and pictures, and what is no property of the inputs.
 
     Players are of the first rows of `stream.miss_list`, `stream.false_alarms` and `stream.short_phrases.alarms`, and
-    of all of `suspicious.worst`.
+    of all of `suspicious.worst` and `doubtful.worst`.
     """
 
     pictures: Mapping[str, bytes] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Exhibits:
     false_alarms: Sequence[Player | None] = ()
     short_phrases: Sequence[Player | None] = ()
     suspicious: Sequence[Player | None] = ()
+    doubtful: Sequence[Player | None] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     """recording_id -> where it lies."""
     comparison: Mapping[str, Any] | None = None
@@ -115,6 +117,7 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "devices": "tflite" in metrics,
         "suspicious": suspicious["worst"],
         "phrases": short["recordings"],
+        "doubtful": "doubtful" in metrics,
     }
     targets = set(metrics["target_conditions"])
     conditions = [
@@ -171,6 +174,8 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "quarantine": data["quarantine"][:_SHOWN],
         "more_quarantine": _more(data["quarantine"], _SHOWN),
         "suspicious": suspicious,
+        "doubtful": metrics.get("doubtful"),
+        "doubtful_players": exhibits.doubtful,
         "suspicious_tables": _suspicious_tables(suspicious["worst"], exhibits.suspicious),
     }
 

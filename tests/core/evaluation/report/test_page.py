@@ -515,3 +515,16 @@ def test_model_and_judge_have_a_section_with_what_each_misses_and_the_goals(tmp_
 
 def test_a_model_without_a_judge_has_no_such_section(page):
     assert "with its judge" not in page.text
+
+
+def test_doubtful_recordings_are_shown_with_what_was_heard_only_where_somebody_listened(tmp_path, page):
+    row = {"recording_id": "miss00", "label": "hey robin", "source": "people", "speaker": "people/4"}
+    worst = [{**row, "heard": "<b>thank you", "unheard": 0.72}, {**row, "heard": "", "unheard": 1.0, "speaker": ""}]
+    doubtful = {"listened": 1_200, "doubtful": 3, "worst": worst}
+    write_report(tmp_path, {**METRICS, "doubtful": doubtful}, replace(EXHIBITS, doubtful=[SOUND, None]))
+    text = parsed(tmp_path).text
+    section = text[text.index("Doubtful training recordings") :]
+    assert "listened to the 1,200 recordings" in section and "less than half of it in 3." in section
+    assert "<b>thank you 72 %" in section and "nothing 100 %" in section and "people/bert.wav" in section
+    assert section.count("no sound kept") == 1
+    assert "Doubtful" not in page.text
