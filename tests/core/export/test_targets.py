@@ -83,6 +83,16 @@ def test_onnx_takes_every_onnx_file_and_the_card(bundle: Path, tmp_path: Path) -
     WakewordModel(tmp_path / "out")
 
 
+def test_a_judge_on_an_encoder_in_a_folder_is_told_to_need_it(bundle: Path, tmp_path: Path) -> None:
+    assert "encoder" not in "".join(exported(bundle, "onnx", tmp_path / "before")[1])
+    judge = load_model(bundle / "judge.onnx")
+    card = WakewordModel(bundle).card
+    set_card(judge, {**card, "judge": {"encoder": {"name": "whisper", "content": "abcd", "licence": "MIT"}}})
+    write_model(judge, bundle / "judge.onnx")
+    export_target(bundle, "onnx", tmp_path / "out")
+    assert "`judge.onnx` needs the folder `encoder`" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_of_a_file_with_a_name_of_its_own_nothing_beside_it_is_taken(bundle: Path, tmp_path: Path) -> None:
     (bundle / "model.onnx").rename(bundle / "robin.onnx")
     (bundle / "model_card.md").unlink()

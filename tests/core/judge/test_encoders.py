@@ -194,3 +194,17 @@ def test_the_stage_puts_the_encoder_beside_the_judge(project, folder):
     assert isinstance(judge, WindowJudge) and judge.facts.encoder.content == made.figures["encoder_content"]
     weights = made.file("encoder/model.safetensors")
     assert not weights.samefile(folder / "model.safetensors")  # whose owner may write to it
+
+
+def test_heads_of_several_words_are_one_column_each(made, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "encoder")
+    encoder, first = open_encoder("transformers", folder), open_judge(made[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        heads = JudgeHeads([JudgeHead(2, SETTINGS, encoder.numbers)]).eval()
+    card = {**first.card, "labels": ["_negative", "hey robin", "okay house"]}
+    assert export_heads(encoder, heads, card, 18, 1e-3, tmp_path)["parity"] < 1e-4
+    windows = np.random.default_rng(0).normal(0, 0.1, (3, WINDOW_SAMPLES)).astype(np.float32)
+    scores = open_judge(tmp_path).score_sound(windows)
+    assert scores.shape == (3, 3) and np.allclose(scores[:, 0], 1 - scores[:, 1:].max(axis=1))
+    assert not np.allclose(scores[:, 1], scores[:, 2])
