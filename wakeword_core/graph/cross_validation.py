@@ -76,7 +76,8 @@ class Together:
 def fold_configs(config: Config, folds: int) -> list[Config]:
     """Return the configuration of each fold: test sets of equal shares of the speaker groups, which take turns.
 
-    Sources that are held in a split stay there. Raises ConfigError where validation leaves nothing to train on.
+    They have no judge: the figures of folds are of the model alone. Sources that are held in a split stay there. Raises
+    ConfigError where validation leaves nothing to train on.
     """
     if folds < 2:
         raise ConfigError(f"{folds} folds are no cross-validation; take at least 2")
@@ -89,6 +90,7 @@ def fold_configs(config: Config, folds: int) -> list[Config]:
     for number in range(folds):
         tree = config.model_dump(mode="json")
         tree["data"]["splits"] |= {"test_fraction": 1 / folds, "rotation": number / folds}
+        tree["judge"]["enabled"] = tree["export"]["openwakeword"]["enabled"] = False
         try:
             configs.append(Config.model_validate(tree))
         except ValueError as error:

@@ -32,6 +32,11 @@ def test_every_speaker_is_in_the_test_once(folds: int) -> None:
     assert [place[0] for place in places] == first
 
 
+def test_folds_make_no_judge() -> None:
+    wanted = config().changed({"judge.enabled": True, "export.openwakeword.enabled": True})
+    assert wanted.judge_wanted_by and not any(fold.judge_wanted_by for fold in fold_configs(wanted, 2))
+
+
 def test_what_cannot_be_cross_validated_is_said() -> None:
     with pytest.raises(ConfigError, match="at least 2"):
         fold_configs(config(), 1)

@@ -1,7 +1,7 @@
 """Encoders of speech that a judge may rest on: what each is to the rest of the program, and those that lie in a folder.
 
-Google's speech embedding is part of a judge's file. The others are too large for that, and no graph that we could write
-again: they lie in the folder `encoder` beside `judge.onnx`, are run by libraries of their own, and need a window whole.
+Google's speech embedding is part of a judge's file. The others are too large for that: they lie in the folder `encoder`
+beside `judge.onnx`, are run by libraries of their own, and need a window whole.
 """
 
 import functools
