@@ -75,9 +75,22 @@ def test_recordings_that_change_before_a_pinned_manifest_is_made_are_noticed(tri
     """Else it would lack recordings for ever under the key of those that there were."""
     pinned = replace(trial.project(), pinned_fingerprint=trial.project().fingerprint())
     (trial.recordings / "yes" / "01.flac").unlink()
-    with pytest.raises(WakewordError, match="recordings changed while they were being read"):
+    with pytest.raises(WakewordError, match="recordings changed since this build began"):
         pinned.build("raw_manifest")
     assert pinned.store.all("raw_manifest") == []
+
+
+def test_a_recording_that_comes_while_the_manifest_is_made_is_in_the_next_one(trial):
+    late = trial.recordings / "yes" / "late.flac"
+
+    def add(what, done, total):
+        if what == "measure recordings" and not late.exists():
+            late.write_bytes((trial.recordings / "yes" / "01.flac").read_bytes()[:-1])
+
+    first, _ = replace(trial.project(), progress=add).build("raw_manifest")
+    assert late.exists()
+    second = trial.build("raw_manifest")
+    assert second.key != first.key and second.figures["recordings"] == first.figures["recordings"] + 1
 
 
 @pytest.mark.parametrize("how, said", [("deleted", "is gone since the scan"), ("replaced", "its bytes changed since")])

@@ -267,10 +267,10 @@ class Project:
                     f"{' and '.join(damaged)}, from which {artifact_name(name, split)} is to be built, changed on disk "
                     f"and {'were' if len(damaged) > 1 else 'was'} set aside; run again to build it"
                 )
-            folders = RecordingFolders(
-                self.fingerprint(), lambda: self.fingerprint(fresh=True), self.scan_cache, self.forgotten,
-                lambda: listings.pop() if listings else None,
-            )  # fmt: skip
+            # what is read is compared with what was listed, so that listing once is enough
+            if listings and self._fingerprint != self.fingerprint():
+                raise DataError("recordings changed since this build began; run again when they are at rest")
+            folders = RecordingFolders(self.scan_cache, self.forgotten, lambda: listings.pop() if listings else None)
             run = StageRun(
                 self.config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.cache,
                 self.given_models(stage), self.progress, self.on_epoch,

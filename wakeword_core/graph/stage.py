@@ -82,10 +82,6 @@ class Input:
 class RecordingFolders:
     """The recordings that a build is about, and what the home knows of them."""
 
-    content: str
-    """Hash of the recordings that the build goes by."""
-    content_now: Callable[[], str]
-    """The same hash of the recordings as they are when it is called."""
     scan_cache: Callable[[], ScanCache]
     forgotten: Callable[[], Forgotten]
     """What this home must never use again."""
