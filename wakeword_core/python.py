@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,13 +62,15 @@ def install_command(*extras: str) -> str:
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the versions of those of the packages that are installed."""
+    """Return the versions of those of the packages that are installed, as they were when this process first asked."""
+    return {name: version for name in names if (version := _version(name))}
+
+
+@cache
+def _version(name: str) -> str:
     from importlib import metadata
 
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,6 +1,5 @@
 """Feature parts, each computed from one shard: by all of this machine, or by the workers of others, some at a time."""
 
-import importlib.metadata
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -23,6 +22,7 @@ from wakeword_core.features.store import Columns, write_part
 from wakeword_core.features.windows import Synthetic, plan_windows
 from wakeword_core.files import canonical_json, require_space
 from wakeword_core.prefetch import prefetch
+from wakeword_core.python import library_versions
 from wakeword_core.store.parts import Parts
 from wakeword_core.workers.base import Workers
 
@@ -194,10 +194,9 @@ def threads_by_stage(kind: str, threads: int, readers: int) -> dict[str, int]:
 
 def file_attributes(config: Config, split: Split) -> dict[str, str]:
     """Return what every file says of itself: no time, since equal inputs give equal bytes, and artifact.json has it."""
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "h5py", "numpy")}
     return {
         "config_json": canonical_json(feature_settings(config, split)),
         "labels_json": canonical_json(list(config.labels)),
         "label2id_json": canonical_json({label: index for index, label in enumerate(config.labels)}),
-        "versions_json": canonical_json(versions),
+        "versions_json": canonical_json(library_versions(("torch", "h5py", "numpy"))),
     }

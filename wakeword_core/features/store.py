@@ -86,16 +86,23 @@ def open_features(path: Path) -> Iterator[h5py.File]:
     """Open a part or a view to read; ArtifactError where it is none, damaged, or leads anywhere else."""
     with reading(path, _ADVICE), h5py.File(path) as file:
         state = lasting_state(path)
-        if (path, state) not in _places:
+        if _known_place(path, state) is None:
             place = _place_of_features(file, path)
             if state is not None:
-                _places[path, state] = place
+                _places[path if place.begin == 0 else None, state] = place
         yield file
 
 
-_places: dict[tuple[Path, tuple[int, ...] | None], PartRows] = {}
-"""Where the features are in files that were looked through, which takes milliseconds each, by their path and state; in
-a virtual file they begin at 0."""
+_places: dict[tuple[Path | None, tuple[int, ...]], PartRows] = {}
+"""Where the features are in files that were looked through, which takes milliseconds each: of a part by its state,
+whatever its name; of a virtual file, in which they begin at 0, by its path too, since it names the files beside it."""
+
+
+def _known_place(path: Path, state: tuple[int, ...] | None) -> PartRows | None:
+    if state is None:
+        return None
+    place = _places.get((None, state))
+    return replace(place, path=path) if place else _places.get((path, state))
 
 
 def _place_of_features(file: h5py.File, path: Path) -> PartRows:
@@ -108,7 +115,7 @@ def _place_of_features(file: h5py.File, path: Path) -> PartRows:
 
 
 def _place(path: Path) -> PartRows:
-    place = _places.get((path, lasting_state(path)))
+    place = _known_place(path, lasting_state(path))
     if place is None:
         with open_features(path) as file:
             place = _place_of_features(file, path)

@@ -12,7 +12,7 @@ from wakeword_core.config import ROLES, AugmentConfig, Config, FeaturesConfig, S
 from wakeword_core.features.draws import hash_keys, uniforms
 from wakeword_core.features.settings import AUGMENTED_SPLIT
 from wakeword_core.features.store import COLUMNS, MEL, NO_WORD, FeatureFile, open_features
-from wakeword_core.recordings.row import RecordingRow, row_columns
+from wakeword_core.recordings.row import RecordingRow, plain_rows, row_columns
 from wakeword_core.shards.packed_split import read_columns
 
 _ROWS_AT_ONCE = 1_024
@@ -227,8 +227,7 @@ def verify_features(
         problems.append(f"rows of shape {file.shape[1:]} instead of {expected_shape}")
     if tuple(file.labels) != config.labels:
         problems.append(f"labels {file.labels} instead of {list(config.labels)}")
-    facts = read_columns(shards, row_columns()).itertuples(index=False, name=None)
-    recordings = [RecordingRow(*values) for values in facts]
+    recordings = [RecordingRow(*facts) for facts in plain_rows(read_columns(shards, row_columns()))]
     synthetic = Synthetic.of(shards, split, synthetic_sources, config.features.augment)
     plan = plan_windows(recordings, split, config.features, config.data.audio.sample_rate, config.seed, synthetic)
     recording_ids = np.asarray([recording.recording_id for recording in recordings], COLUMNS["recording_ids"])

@@ -18,7 +18,7 @@ from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.health import NOT_HEARD, SPAN_ROLES, Fault, header_faults, sound_faults
 from wakeword_core.recordings.labels import labels_and_roles, nearly_wake_words, speaker_groups
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
-from wakeword_core.recordings.row import RecordingRow, require_types, row_columns, row_schema
+from wakeword_core.recordings.row import RecordingRow, places_by_id, require_types, row_columns, row_schema
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
 from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.splits import check_classes, split_recordings
@@ -176,8 +176,7 @@ def quarantined(folder: Path) -> list[dict[str, str]]:
 
 def recording_paths(folder: Path) -> dict[str, str]:
     """Return where each recording of a manifest lies, below the name of its source, by `recording_id`."""
-    rows = read_manifest(folder)
-    return dict(zip(rows["recording_id"], rows["source"] + "/" + rows["path"], strict=True))
+    return places_by_id(read_manifest(folder))
 
 
 def split_facets(frame: pd.DataFrame) -> dict[str, str]:
@@ -208,7 +207,8 @@ def prevents_model(frame: pd.DataFrame, labels: Sequence[str]) -> bool:
     Without recordings for the test there is a model all the same, of which nothing is known but by validation.
     """
     usable = _classified(frame)
-    return any(not set(usable.loc[usable["split"] == split, "label"]).issuperset(labels) for split in ("train", "val"))
+    held = {split: set(own.unique()) for split, own in usable.groupby("split")["label"]}
+    return any(not held.get(split, set()).issuperset(labels) for split in ("train", "val"))
 
 
 def _classified(frame: pd.DataFrame) -> pd.DataFrame:
@@ -352,7 +352,7 @@ def _write(rows: pd.DataFrame, out: Path) -> None:
     prints = pa.table(
         {
             "recording_id": known["recording_id"],
-            "fingerprint": pa.array(map(base64.b64decode, known["patches"]), pa.binary()),
+            "fingerprint": pa.array(map(base64.b64decode, known["patches"].tolist()), pa.binary()),
         }
     )
     with replacing(out / FINGERPRINTS) as part:

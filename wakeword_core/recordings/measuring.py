@@ -25,6 +25,7 @@ from wakeword_core.progress import Progress
 from wakeword_core.python import library_versions
 from wakeword_core.recordings.health import MEGABYTE, SPAN_ROLES
 from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
+from wakeword_core.recordings.row import plain_rows
 from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.recordings.sources import State
 from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, energy_span
@@ -234,7 +235,7 @@ class _Job:
 def _jobs(rows: pd.DataFrame, sources: Sequence[SourceConfig], spoken: Collection[str] = ()) -> Iterator[_Job]:
     roots = {source.name: source.root.resolve() for source in sources}
     known = rows.reindex(columns=["recording_id", "source", "path", "sample_rate", "seconds"], fill_value=0)
-    for recording_id, name, path, rate, seconds in known.itertuples(index=False, name=None):
+    for recording_id, name, path, rate, seconds in plain_rows(known):
         yield _Job(recording_id, roots[name] / path, int(rate), float(seconds), recording_id in spoken)
 
 

@@ -163,14 +163,15 @@ def near_duplicates(recordings: pd.DataFrame, similarity: float, known: pd.Serie
     """
     is_known = np.zeros(len(recordings), bool) if known is None else known.to_numpy(bool)
     old, new, every = (
-        {split: _split_patches(chosen[chosen["split"] == split]) for split in SPLITS}
+        {split: chosen[chosen["split"] == split] for split in SPLITS}
         for chosen in (recordings[is_known], recordings[~is_known], recordings)
     )
     blocks = [
         block
         for split, later in combinations(SPLITS, 2)
         for one, other in ((new[split], every[later]), (old[split], new[later]))
-        for block in _pairs(one, other, similarity)
+        if len(one) and len(other)
+        for block in _pairs(_patches(one), _patches(other), similarity)
     ]
     first, second, cosine = (np.concatenate(column) for column in zip(*blocks, strict=True)) if blocks else ((), (), ())
     pairs = pd.DataFrame({"first": first, "second": second, "similarity": cosine})
@@ -178,7 +179,7 @@ def near_duplicates(recordings: pd.DataFrame, similarity: float, known: pd.Serie
     return pairs.drop_duplicates(["first", "second"]).reset_index(drop=True)
 
 
-def _split_patches(recordings: pd.DataFrame) -> tuple[npt.NDArray[np.int64], Vectors]:
+def _patches(recordings: pd.DataFrame) -> tuple[npt.NDArray[np.int64], Vectors]:
     """Index of the recording of each patch, and the patches as unit vectors [patches, SIZE], broad shapes first."""
     texts = recordings["fingerprint"]
     owners = np.repeat(recordings.index.to_numpy(), texts.str.len().to_numpy(np.int64) // SIZE)

@@ -1,9 +1,11 @@
 """What is known of a recording wherever it is listed or kept: one row for the manifest, the shards and mined clips."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 
@@ -25,6 +27,16 @@ class RecordingRow:
 def row_columns(row: type[RecordingRow] = RecordingRow) -> tuple[str, ...]:
     """Return the columns of a table of such rows, in order."""
     return tuple(field.name for field in fields(row))
+
+
+def plain_rows(frame: "pd.DataFrame") -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a table as tuples of Python's values: where they are text, pandas takes three times as long."""
+    return zip(*(frame[name].tolist() for name in frame.columns), strict=True)
+
+
+def places_by_id(rows: "pd.DataFrame") -> dict[str, str]:
+    """Return where each recording of manifest rows lies, below the name of its source, by `recording_id`."""
+    return dict(zip(rows["recording_id"].tolist(), (rows["source"] + "/" + rows["path"]).tolist(), strict=True))
 
 
 def row_schema(row: type[RecordingRow] = RecordingRow) -> "pa.Schema":

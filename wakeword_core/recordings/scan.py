@@ -24,6 +24,7 @@ from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.data_sets.files import unpacked_of
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.labels import speaker_groups
+from wakeword_core.recordings.row import plain_rows
 from wakeword_core.recordings.sources import LeftOut, SourceFile, State, find_recordings, locate
 from wakeword_core.recordings.tables import read_table
 
@@ -274,7 +275,7 @@ def scan(
 def hash_rows(frame: "pd.DataFrame") -> str:
     """Hash a frame's rows as JSON lists, missing values as null (SHA-256, hex), with a part in memory at a time."""
     parts = (frame.iloc[start : start + _HASHED_AT_ONCE] for start in range(0, len(frame), _HASHED_AT_ONCE))
-    return _hash_parts(part.astype(object).where(part.notna(), None).to_numpy().tolist() for part in parts)
+    return _hash_parts([[None if one != one else one for one in row] for row in plain_rows(part)] for part in parts)
 
 
 def _listed(source: SourceConfig, cache: ScanCache) -> _Listed:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from wakeword_core.config.recordings import SplitsConfig
 from wakeword_core.errors import DataError, reason_of
 from wakeword_core.files import as_type, digest, read_json, write_json
 from wakeword_core.recordings.forgotten import speaker_hash
+from wakeword_core.recordings.row import plain_rows
 from wakeword_core.store.locks import exclusive
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _Place = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 def split_of(speaker: str, seed: int, shares: SplitsConfig) -> Split:
     """Return the split of a speaker group by its hash alone: the same on every machine, whatever else there is."""
-    return _split_at(_hash_place(speaker, seed), shares)
+    return _splitter(shares)(_hash_place(speaker, seed))
 
 
 def split_recordings(rows: "pd.DataFrame", phrase: str, seed: int, shares: SplitsConfig, folder: Path) -> "pd.Series":
@@ -75,10 +76,10 @@ def assign_splits(
     """
     fixed: dict[str, Split] = {}
     for split in reversed(_HELD_OUT_FIRST):
-        fixed.update(dict.fromkeys(rows.loc[rows["fixed"] == split, "speaker"], split))
-    labels: dict[str, set[str]] = {speaker: set() for speaker in rows["speaker"].unique()}
+        fixed.update(dict.fromkeys(rows.loc[rows["fixed"] == split, "speaker"].unique(), split))
+    labels: dict[str, set[str]] = {speaker: set() for speaker in rows["speaker"].unique().tolist()}
     usable = rows.loc[rows["usable"], ["speaker", "label", "role"]].drop_duplicates()
-    for speaker, label, role in usable.itertuples(index=False):
+    for speaker, label, role in plain_rows(usable):
         labels[speaker].add(_ROOMS if role == "rir" else label)
 
     places: dict[str, float] = {}
@@ -89,7 +90,8 @@ def assign_splits(
         if key not in known and labels[speaker]:  # one without usable recordings lies by its hash until it has some
             new[speaker] = key
     _even_out(places, new, labels, fixed, shares)
-    splits = {speaker: fixed.get(speaker) or _split_at(places[speaker], shares) for speaker in labels}
+    split_at = _splitter(shares)
+    splits = {speaker: fixed.get(speaker) or split_at(places[speaker]) for speaker in labels}
     return rows["speaker"].map(splits), {key: places[speaker] for speaker, key in new.items()}
 
 
@@ -101,6 +103,7 @@ def _even_out(
     shares: SplitsConfig,
 ) -> None:
     """Move groups until every split has what it must have of each label, or no single move brings that nearer."""
+    split_at = _splitter(shares)
     counts: defaultdict[str, Counter[Split]] = defaultdict(Counter)
     held_splits: defaultdict[str, set[Split]] = defaultdict(set)
     for speaker, own_labels in labels.items():
@@ -108,7 +111,7 @@ def _even_out(
             if speaker in fixed:
                 held_splits[label].add(fixed[speaker])
             else:
-                counts[label][_split_at(places[speaker], shares)] += 1
+                counts[label][split_at(places[speaker])] += 1
     least = {label: _least(count.total(), held_splits[label], shares) for label, count in counts.items()}
 
     def lacking(label: str, split: Split, more: int) -> int:
@@ -131,7 +134,7 @@ def _even_out(
         low, high = _bounds(shares)[split]
         moved = False
         for place, speaker in sorted((places[speaker], speaker) for speaker in movable if label in labels[speaker]):
-            before = _split_at(place, shares)
+            before = split_at(place)
             if before != split and helps(speaker, before, split):
                 for own_label in labels[speaker]:
                     counts[own_label].update({before: -1, split: 1})
@@ -172,9 +175,16 @@ def _bounds(shares: SplitsConfig) -> dict[Split, tuple[float, float]]:
     return {"test": (0.0, shares.test_fraction), "val": (shares.test_fraction, held_out), "train": (held_out, 1.0)}
 
 
-def _split_at(place: float, shares: SplitsConfig) -> Split:
-    turned = (place + shares.rotation) % 1.0
-    return next(split for split, (_, high) in _bounds(shares).items() if turned < high)
+def _splitter(shares: SplitsConfig) -> Callable[[float], Split]:
+    """Return a function that tells in which split a place lies."""
+    ends = [(high, split) for split, (_, high) in _bounds(shares).items()]
+    rotation = shares.rotation
+
+    def split_at(place: float) -> Split:
+        turned = (place + rotation) % 1.0
+        return next(split for high, split in ends if turned < high)
+
+    return split_at
 
 
 def _read_places(path: Path) -> dict[str, float]:

@@ -113,7 +113,7 @@ def _health(by_split: Mapping[Split, pd.DataFrame], left_out: pd.DataFrame) -> l
     table = []
     for split, part in by_split.items():
         outside = left_out.loc[left_out["split"] == split, "label"].value_counts()
-        for label in sorted(set(part["label"]) | set(outside.index)):
+        for label in sorted(set(part["label"].unique()) | set(outside.index)):
             chosen = part[part["label"] == label]
             real = chosen[chosen["real"]]
             table.append(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import hash_file, reading, replacing
-from wakeword_core.recordings.row import row_columns
+from wakeword_core.recordings.row import places_by_id, plain_rows, row_columns
 from wakeword_core.shards.shard_file import (
     DIGEST,
     RawRow,
@@ -88,7 +88,7 @@ def read_index(folder: Path) -> pd.DataFrame:
 def index_content(index: pd.DataFrame) -> str:
     """Hash which recordings there are and what is said of each, in their order; where they lie does not count."""
     total = hashlib.sha256()
-    for recording_id, digest in zip(index["recording_id"], index[DIGEST], strict=True):
+    for recording_id, digest in plain_rows(index[["recording_id", DIGEST]]):
         total.update(f"{recording_id} {digest}\n".encode())
     return total.hexdigest()
 
@@ -149,7 +149,7 @@ def verify_shards(
         paths, index = shard_paths(folder), read_index(folder)
     except ArtifactError as error:
         return [str(error)]
-    places = dict(zip(rows["recording_id"], rows["source"] + "/" + rows["path"], strict=True)) if "path" in rows else {}
+    places = places_by_id(rows) if "path" in rows else {}
     problems: list[str] = []
     for path in paths:
         if sums is None or sums.get(path.name) not in verified:
