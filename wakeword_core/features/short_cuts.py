@@ -10,6 +10,7 @@ a file, its format, its rate or a constant offset, is left out: no model can lea
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def measure(
     row[before - (end - first) :][: len(part)] = part
     levels, spectra = _levels(row, sample_rate, floor)
     size = 2 * (spectra.shape[1] - 1)
-    silence = float(_levels(np.zeros(1, np.float32), sample_rate, floor)[0][0]) + _HEARD_DB
+    silence = _silence(sample_rate, floor) + _HEARD_DB
     noisy = levels > silence
     beside = round(_BESIDE_SECONDS * sample_rate)
     near, near_spectra = _levels(samples[max(start - beside, first) : end + beside], sample_rate, floor)
@@ -217,11 +218,19 @@ def _run(flags: npt.NDArray[np.bool_]) -> int:
     return len(flags) if flags.all() else int(np.argmin(flags))
 
 
+@cache
+def _silence(sample_rate: int, floor: float) -> float:
+    """Return the level of silence in dBFS."""
+    return float(_levels(np.zeros(1, np.float32), sample_rate, floor)[0][0])
+
+
 def _levels(sound: npt.NDArray[np.float32], sample_rate: int, floor: float) -> tuple[Doubles, Doubles]:
     """Return the level in dBFS [frames] and the power [frames, bins] of whole frames, at least one, on the floor."""
     size = 2 * round(_FRAME_SECONDS * sample_rate / 2)
     padded = np.pad(sound.astype(np.float64), (0, max(0, size - len(sound))))
     frames = padded[: len(padded) // size * size].reshape(-1, size)
     window = np.hanning(size)
-    spectra = np.square(np.abs(np.fft.rfft(frames * window))) + floor
+    spectra = np.full((len(frames), size // 2 + 1), floor)
+    heard = frames.any(axis=1)  # much of a row may be silence around the sound
+    spectra[heard] += np.square(np.abs(np.fft.rfft(frames[heard] * window)))
     return 10 * np.log10(np.mean(np.square(frames), axis=1) + floor / np.square(window).sum()), spectra
