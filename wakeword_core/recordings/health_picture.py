@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIZE = (9.6, 6.4)
+_LEFT, _RIGHT, _LOW, _HIGH = 0.8, 5.45, 0.95, 3.6
+"""Inches from the corner of the picture to those of its four panels."""
+_WIDE, _TALL, _NAMES = 3.85, 2.0, 0.85
+"""Of a panel, and how much of the last is for names beside it."""
 _MOST_CLASSES = len(PALETTE) - 1
 _OTHERS = "other labels"
 _MOST_REASONS = 9
@@ -24,8 +28,16 @@ _ROOM = 1.32
 
 def health_picture(summary: ManifestSummary) -> bytes:
     """Draw recordings, hours and speakers of each class by split, and what is left out by reason, as a PNG."""
-    figure = new_figure(*_SIZE)
-    (recordings, hours), (speakers, left_out) = figure.subplots(2, 2)
+    figure = new_figure(*_SIZE, layout=None)
+    recordings, hours, speakers, left_out = (
+        figure.add_axes((left / _SIZE[0], low / _SIZE[1], wide / _SIZE[0], _TALL / _SIZE[1]))
+        for left, low, wide in (
+            (_LEFT, _HIGH, _WIDE),
+            (_RIGHT, _HIGH, _WIDE),
+            (_LEFT, _LOW, _WIDE),
+            (_RIGHT + _NAMES, _LOW, _WIDE - _NAMES),
+        )
+    )
     labels = _labels(summary)
     _bars(recordings, summary.health, labels, "recordings", "recordings, and their share of the split")
     _bars(hours, summary.health, labels, "hours", "hours")
@@ -38,7 +50,7 @@ def health_picture(summary: ManifestSummary) -> bytes:
     figure.legend(
         handles,
         names,
-        loc="outside lower center",
+        loc="lower center",
         ncols=min(len(names), _LEGEND_COLUMNS) or 1,
         fontsize=9,
         frameon=False,
@@ -109,6 +121,7 @@ def _left_out(axes: "Axes", summary: ManifestSummary) -> None:
     axes.bar_label(bars, [f"{count:,}" for _, count in reasons], fontsize=7.5, padding=2)
     axes.invert_yaxis()
     axes.set_xlim(0, reasons[0][1] * _ROOM)
+    axes.locator_params(axis="x", nbins=4)
     _tidy(axes, "x")
 
 

@@ -278,7 +278,7 @@ def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="raw_manifest",
-    version="8",
+    version="9",
     make=make,
     inputs=(Input(RAW_AUDIO), Input("synthetic_speech")),
     settings=("phrase", "seed", "data"),
