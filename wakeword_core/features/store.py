@@ -219,7 +219,8 @@ def rows_in_order(parts: Sequence[Path], index: pd.DataFrame) -> Rows:
         run = {"recording_id": recording_ids[begins].astype(np.str_), "begin": begins + first}
         runs.append(pd.DataFrame({**run, "rows": np.diff(begins, append=len(recording_ids)), "part": part.stem}))
         first += len(recording_ids)
-    wanted = index[["recording_id"]].assign(part=index["file"].str.rpartition(".")[0])
+    names = {name: Path(name).stem for name in index["file"].unique()}
+    wanted = index[["recording_id"]].assign(part=index["file"].map(names))
     found = wanted.merge(pd.concat(runs), on=["recording_id", "part"])
     begin, count = found["begin"].to_numpy(np.int64), found["rows"].to_numpy(np.int64)
     return np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(count.sum())

@@ -345,11 +345,11 @@ def _remembered(root: Path, files: Sequence[SourceFile], cache: ScanCache) -> li
     """The remembered hash of each file, sorted by path; None where there is none."""
     hashes: list[str | None] = []
     rows = cache.hashes(root) if files else iter(())
-    known, *state, sha256 = next(rows, _NOTHING)
-    for file in files:
-        while known and known < file.path:  # both are sorted
-            known, *state, sha256 = next(rows, _NOTHING)
-        hashes.append(sha256 if known == file.path and not file.error and tuple(state) == file.state else None)
+    known = next(rows, _NOTHING)
+    for path, state, error in files:
+        while known[0] and known[0] < path:  # both are sorted
+            known = next(rows, _NOTHING)
+        hashes.append(known[-1] if known[0] == path and not error and known[1:-1] == state else None)
     return hashes
 
 

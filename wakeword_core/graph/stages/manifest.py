@@ -91,7 +91,8 @@ def usable_recordings(manifest: Artifact, run: CheckRun) -> Verdict:
     """Warn where a split lacks usable recordings of a label; fail where no model can come of them."""
     from wakeword_core.recordings.manifest import check_manifest, prevents_model, read_manifest
 
-    rows, labels = read_manifest(manifest.path), run.config.labels
+    columns = ("role", "label", "speaker", "split", "status")
+    rows, labels = read_manifest(manifest.path, columns=columns), run.config.labels
     verdict = verdict_on(check_manifest(rows, labels), "every label has usable recordings in every split")
     return replace(verdict, severity="error" if prevents_model(rows, labels) else "warning")
 
@@ -206,7 +207,8 @@ def splits_disjoint(manifest: Artifact, run: CheckRun) -> Verdict:
     from wakeword_core.recordings.manifest import read_manifest
     from wakeword_core.recordings.splits import check_splits
 
-    return verdict_on(check_splits(read_manifest(manifest.path)), "no speaker and no recording is in two splits")
+    rows = read_manifest(manifest.path, columns=("recording_id", "speaker", "split", "status"))
+    return verdict_on(check_splits(rows), "no speaker and no recording is in two splits")
 
 
 def no_copies_across_splits(manifest: Artifact, run: CheckRun) -> Verdict:
@@ -227,19 +229,20 @@ def no_copies_across_splits(manifest: Artifact, run: CheckRun) -> Verdict:
 
 def _known_to_differ(rows: "pd.DataFrame", similarity: float, run: CheckRun) -> "pd.Series | None":
     """Tell which recordings were in their splits when all were last compared and none was like another, if any were."""
+    import pandas as pd
+
     from wakeword_core.recordings.manifest import FINGERPRINTS, read_fingerprints
+    from wakeword_core.recordings.row import plain_rows
 
     columns = ["recording_id", "split", "fingerprint"]
     for earlier, found in reversed(run.passed_by()):
         if found.figures.get("similarity") != similarity or not earlier.file(FINGERPRINTS).exists():
             continue
         try:
-            before = read_fingerprints(earlier.path)[columns].drop_duplicates()
+            before = set(plain_rows(read_fingerprints(earlier.path)[columns]))
         except ArtifactError:
             continue
-        compared = rows[columns].merge(before, how="left", on=columns, indicator="where")
-        known: pd.Series = compared["where"] == "both"
-        return known
+        return pd.Series([row in before for row in plain_rows(rows[columns])], rows.index, dtype=bool)
     return None
 
 

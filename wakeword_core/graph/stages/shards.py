@@ -2,23 +2,26 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wakeword_core.errors import ChangedRecordingError
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, never, verdict_on
 from wakeword_core.graph.stages.manifest import all_sources
 from wakeword_core.store.artifacts import Artifact
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def make(run: StageRun) -> None:
     """Decode the split's recordings and pack them in the order of a hash."""
-    from wakeword_core.recordings.manifest import read_manifest
     from wakeword_core.shards.building import build_shards
 
     config = run.config
     sources = all_sources(config.data.sources, run.inputs.get("synthetic_speech"))
     try:
         summary = build_shards(
-            read_manifest(run.inputs["raw_manifest"].path, split=run.split),
+            _rows(run),
             {source.name: source.root for source in sources},
             config.data.audio.sample_rate,
             config.shards,
@@ -39,12 +42,21 @@ def make(run: StageRun) -> None:
     run.figures = {"split": run.split, **figures}
 
 
+def _rows(run: StageRun | CheckRun) -> "pd.DataFrame":
+    """Read what shards need to know of the split's usable recordings."""
+    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.recordings.row import row_columns
+    from wakeword_core.shards.packing import ShardRow
+
+    columns = (*row_columns(ShardRow), "split", "status")
+    return read_manifest(run.inputs["raw_manifest"].path, split=run.split, columns=columns)
+
+
 def shards_verify(shards: Artifact, run: CheckRun) -> Verdict:
     """Fail where rows, ids or sound are not those of the manifest."""
-    from wakeword_core.recordings.manifest import read_manifest
     from wakeword_core.shards.packed_split import verify_shards
 
-    rows = read_manifest(run.inputs["raw_manifest"].path, split=run.split)
+    rows = _rows(run)
     problems = verify_shards(shards.path, rows, shards.sums, run.verified)
     return verdict_on(problems, f"{len(rows)} recordings verify")
 
