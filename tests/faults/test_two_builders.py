@@ -1,6 +1,11 @@
-"""Two builders on one home: each stage is built once, the other waits for it and says so."""
+"""Two builders: on one home the other waits and says so; what one made elsewhere, the other goes on with."""
 
 import json
+import shutil
+
+import pytest
+
+from wakeword_core.recordings.forgotten import Forgotten
 
 
 def test_two_processes_build_each_stage_once(trial):
@@ -32,3 +37,36 @@ def test_the_one_that_waits_says_for_what(trial):
             assert json.loads(told[-1])["built"] is True
             out = second.communicate(timeout=60)[0]
     assert json.loads(out.splitlines()[-1])["built"] is False
+
+
+def test_what_another_machine_made_is_grown_and_not_made_anew(trial):
+    """A machine that pulled artifacts has no parts of its own."""
+    trial.build("mel_features")
+    elsewhere = trial.folder / "elsewhere"
+    shutil.copytree(trial.folder / "home", elsewhere)
+    for parts in elsewhere.glob("store/*.parts"):
+        shutil.rmtree(parts)
+    trial.record(30)
+    shards, features = (trial.build(stage, "elsewhere") for stage in ("audio_shards", "mel_features"))
+    assert (shards.figures["built"], shards.figures["reused"]) == (1, 2)
+    assert features.figures["rows_computed"] < features.figures["rows"] / 10
+    assert [trial.build(stage, "fresh").content for stage in ("audio_shards", "mel_features")] == [
+        shards.content,
+        features.content,
+    ]
+
+
+@pytest.mark.parametrize("why", ["damaged", "forgotten"])
+def test_what_another_machine_made_is_left_where_it_may_be_wrong(trial, why):
+    first = trial.build("audio_shards")
+    shutil.rmtree(trial.folder / "home" / "store" / "audio_shards.parts")
+    if why == "damaged":
+        with first.file("00001.parquet").open("r+b") as file:
+            file.seek(1_000)
+            file.write(b"other")
+    else:
+        Forgotten.add_to(trial.folder / "home", ["0" * 64])
+    trial.record(30)
+    grown = trial.build("audio_shards")
+    assert grown.figures["reused"] == 0
+    assert grown.content == trial.build("audio_shards", "fresh").content

@@ -25,7 +25,7 @@ from wakeword_core.interrupts import Stopped, finishing
 from wakeword_core.prefetch import prefetch
 from wakeword_core.progress import Progress, silent
 from wakeword_core.shards.packed_split import read_index, shard_paths
-from wakeword_core.store.parts import LatestParts, Parts
+from wakeword_core.store.parts import LatestParts, MadeBefore, Parts
 from wakeword_core.workers.base import Workers
 from wakeword_core.workers.local import LocalWorkers
 
@@ -68,6 +68,7 @@ def build_features(
     synthetic_sources: Collection[str] = (),
     sums: Mapping[str, str] | None = None,
     workers: Workers | None = None,
+    made_before: MadeBefore = dict,
 ) -> FeaturesSummary:
     """Compute the features of one split: `out/parts/*.h5` and `out/<split>.h5` over them.
 
@@ -75,7 +76,8 @@ def build_features(
     recordings of `synthetic_sources` are made from text or computed. `sums` are the SHA-256 (hex) of the shards by
     name, where they are known: then only those are read whose parts are not there. Who computes are the `workers`, or
     this machine as the settings say; `device` is theirs.
-    Parts whose shard and settings are unchanged are taken from `parts`. A signal to stop is obeyed when the part that
+    Parts whose shard and settings are unchanged are taken from `parts`, and rows from the last build's or, where there
+    is none, from those that were `made_before`. A signal to stop is obeyed when the part that
     is being written is whole; raises Stopped if its handler lets the process go on, and DataError when nothing can be
     cut.
     """
@@ -90,6 +92,7 @@ def build_features(
     made_with = [attributes["config_json"], split, materials.key, sorted(synthetic.sources), sorted(synthetic.words)]
     readers = reader_threads(on_gpu=kind == "cuda")
     latest = LatestParts(parts, [split, attributes, kind])
+    latest.take(made_before)
     older = [path for key in latest.keys if parts.entry(path := parts.path(key)) is not None]
     planned = _plan_parts(shard_paths(shards), made_with, sums or {}, readers, out / PARTS_FOLDER)
     missing = [part for part in planned if not parts.link(part.key, part.target)]

@@ -6,6 +6,7 @@ Each of its checks gets the finished artifact and a `CheckRun`, and returns a `V
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
@@ -21,8 +22,8 @@ from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache
 from wakeword_core.stage_names import StageName
-from wakeword_core.store.artifacts import CHECKS_FILE, Artifact, ArtifactStore, artifact_name
-from wakeword_core.store.parts import Parts
+from wakeword_core.store.artifacts import CHECKS_FILE, Artifact, ArtifactStore, artifact_name, recorded_versions
+from wakeword_core.store.parts import FileEntry, Parts
 from wakeword_core.workers import workers_for
 from wakeword_core.workers.base import Workers
 
@@ -117,6 +118,22 @@ class StageRun:
     """Files that differ from build to build without meaning to, such as times: hashed, but no part of the content."""
     content: str = ""
     """Hash of the result where that is not the bytes of its files, since the same may lie in files in several ways."""
+
+    def made_before(self, stage: "Stage", pattern: str) -> dict[Path, FileEntry]:
+        """Return the files, named by a pattern, of the newest artifact of this stage and split from other inputs.
+
+        Versions, settings and device are those of this build. There are none while anything is forgotten: they may
+        hold it.
+        """
+        if self.recordings.forgotten().tombstones:
+            return {}
+        settings = stage.deciding_settings(self.config, self.split)
+        wanted = (stage.version, settings, recorded_versions(), self.device_used)
+        for card in reversed(self.store.cards(stage.name)):
+            made = (card.code_version, card.config, card.versions, card.device)
+            if made == wanted and (artifact := self.store.find(stage.name, card.key)):
+                return {artifact.path / name: one for name, one in artifact.files.items() if fnmatch(name, pattern)}
+        return {}
 
     @cached_property
     def device(self) -> str:

@@ -26,7 +26,7 @@ from wakeword_core.recordings.row import plain_rows, row_columns
 from wakeword_core.shards.packed_split import DESCRIBED, index_content, shard_name, write_index
 from wakeword_core.shards.packing import ShardJob, ShardRow, pack
 from wakeword_core.shards.shard_file import DIGEST, read_sample_rate, read_table
-from wakeword_core.store.parts import FileEntry, LatestParts, Parts
+from wakeword_core.store.parts import FileEntry, LatestParts, MadeBefore, Parts
 from wakeword_core.workers.base import Workers
 
 _MEGABYTE = 1e6
@@ -147,19 +147,22 @@ def build_shards(
     retries: int = 1,
     link_roots: Mapping[str, Sequence[Path]] | None = None,
     forgotten: Forgotten = NOTHING_FORGOTTEN,
+    made_before: MadeBefore = dict,
 ) -> ShardsSummary:
     """Write 00000.parquet and so on, and their index, to `out` from the usable manifest rows of one split.
 
     `roots` is source -> folder, and `link_roots` source -> other folders that its links may lead to.
 
-    Shards in `parts` are shared as far as their rows count, and the sound of rows that changed is taken from them. The
-    other recordings are decoded by the `workers`, read back and compared, and only then named. No shard is
-    shared that holds anything `forgotten`. DataError names the shard and the recording that failed after all retries.
+    Shards in `parts`, or where there are none those that were `made_before`, are shared as far as their rows count, and
+    the sound of rows that changed is taken from them. The other recordings are decoded by the `workers`, read back and
+    compared, and only then named. No shard is shared that holds anything `forgotten`. DataError names the shard and the
+    recording that failed after all retries.
     """
     if rows.empty:
         raise DataError("no usable recordings to pack in shards; look at the manifest's reasons")
     latest = LatestParts(parts, [seed, sample_rate, sorted(rows["split"].unique()) if "split" in rows else []])
     layout = digest([config.count, config.shard_mb])
+    latest.take(made_before, layout)
     older = _Older.read(parts, latest.keys, sample_rate)
     plan = _plan(rows, seed, sample_rate, config, older, latest.layout == layout, forgotten, out)
     for shard, target in plan.shared.items():

@@ -50,7 +50,7 @@ _IN_USE = ".in-use"
 KEY_LENGTH = 20
 _RECORDED_VERSIONS = (
     "numpy", "torch", "soundfile", "soxr", "h5py", "pyarrow", "onnx", "onnxruntime", "onnxscript", "scikit-learn",
-    "scipy", "silero-vad", "espeakng-loader", "hibari-tts",
+    "scipy", "silero-vad", "espeakng-loader", "hibari-tts", "pymicro-features",
 )  # fmt: skip
 _SEAL = "seal"
 """A hash in a card of all else that is in it."""
@@ -155,6 +155,11 @@ class Build:
     volatile: set[str] = field(default_factory=set)
     content: str = ""
     device: str = "cpu"
+
+
+def recorded_versions() -> dict[str, str]:
+    """Return the versions that a card records of what an artifact is made with now."""
+    return {"python": platform.python_version(), **library_versions(_RECORDED_VERSIONS)}
 
 
 def artifact_key(inputs: Mapping[str, str], config: Mapping[str, Any], code_version: str) -> str:
@@ -393,7 +398,7 @@ def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float
         "figures": build.figures,
         "seconds": round(seconds, 3),
         "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "versions": {"python": platform.python_version(), **library_versions(_RECORDED_VERSIONS)},
+        "versions": recorded_versions(),
         "device": build.device,
     }
     write_json(build.path / CARD, {**card, _SEAL: digest(card)})

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,6 +39,10 @@ def is_usable_path(path: str) -> bool:
     content = path.encode(errors="replace")
     fits = len(content) <= _MOST_PATH_BYTES and max(map(len, content.split(b"/"))) <= _MOST_NAME_BYTES
     return fits and _USABLE_PATH.fullmatch(path) is not None
+
+
+MadeBefore = Callable[[], "Mapping[Path, FileEntry]"]
+"""Finds files that were made as parts are now, for instance by another machine."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,7 @@ class LatestParts:
     """
 
     def __init__(self, parts: Parts, place: Any) -> None:
+        self._parts = parts
         self._path = parts.root / f"latest-{digest([place, parts.generation])[:20]}.json"
         self.keys: list[str] = []
         self.layout = ""
@@ -173,6 +179,14 @@ class LatestParts:
             self.keys, self.layout = remembered.keys, remembered.layout
         except (OSError, ValueError):
             pass
+
+    def take(self, made_before: "MadeBefore", layout: str = "") -> None:
+        """Where no build is remembered, link the whole ones of files that were made alike elsewhere as its parts."""
+        for path, entry in {} if self.keys else made_before().items():
+            if read_hash(path, again=False) == entry.sha256:
+                with suppress(OSError):  # what cannot be taken is made anew
+                    self._parts.keep(entry.sha256, path, entry)
+                    self.keys, self.layout = [*self.keys, entry.sha256], layout
 
     def remember(self, keys: Sequence[str], layout: str = "") -> None:
         """Remember these as the latest parts."""

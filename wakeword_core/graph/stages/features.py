@@ -14,6 +14,7 @@ def make(run: StageRun) -> None:
     """Cut, augment and transform the recordings of the split's shards."""
     from wakeword_core.features.build import build_features
     from wakeword_core.features.picture import sample_mels
+    from wakeword_core.features.store import PARTS_FOLDER
 
     assert run.split is not None
     shards = run.inputs[f"audio_shards[{run.split}]"]
@@ -28,6 +29,7 @@ def make(run: StageRun) -> None:
         synthetic_sources=run.inputs[MANIFEST].figures["synthetic"],
         sums=shards.sums,
         workers=run.workers,
+        made_before=lambda: run.made_before(STAGE, f"{PARTS_FOLDER}/*.h5"),
     )
     (run.out / "mels.png").write_bytes(
         sample_mels(run.out, run.config.features.frontend, run.config.data.audio.sample_rate)

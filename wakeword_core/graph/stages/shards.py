@@ -33,6 +33,7 @@ def make(run: StageRun) -> None:
             config.compute.retries,
             {source.name: source.link_roots for source in sources},
             run.recordings.forgotten(),
+            lambda: run.made_before(STAGE, "[0-9]*.parquet"),
         )
     except ChangedRecordingError as error:
         run.recordings.scan_cache().forget_hash(Path(error.path))  # so that running again does read it again
