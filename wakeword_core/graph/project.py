@@ -267,7 +267,7 @@ class Project:
                     f"{' and '.join(damaged)}, from which {artifact_name(name, split)} is to be built, changed on disk "
                     f"and {'were' if len(damaged) > 1 else 'was'} set aside; run again to build it"
                 )
-            # what is read is compared with what was listed, so that listing once is enough
+            # a recording is read only as it was listed: one listing is enough, but it has to be what the key says
             if listings and self._fingerprint != self.fingerprint():
                 raise DataError("recordings changed since this build began; run again when they are at rest")
             folders = RecordingFolders(self.scan_cache, self.forgotten, lambda: listings.pop() if listings else None)
