@@ -261,16 +261,19 @@ class Project:
         deciding = self._deciding_contents(stage, split)
         inputs = self._artifacts(stage.inputs, split)
 
+        def listed() -> Listing | None:
+            # a recording is read only as it was listed: one listing is enough, but it has to be what the key says
+            if listings and self._fingerprint != self.fingerprint():
+                raise DataError("recordings changed since this build began; run again when they are at rest")
+            return listings.pop() if listings else None
+
         def make(build: Build) -> None:
             if damaged := self.set_aside_damaged([(name, split)]):
                 raise ArtifactError(
                     f"{' and '.join(damaged)}, from which {artifact_name(name, split)} is to be built, changed on disk "
                     f"and {'were' if len(damaged) > 1 else 'was'} set aside; run again to build it"
                 )
-            # a recording is read only as it was listed: one listing is enough, but it has to be what the key says
-            if listings and self._fingerprint != self.fingerprint():
-                raise DataError("recordings changed since this build began; run again when they are at rest")
-            folders = RecordingFolders(self.scan_cache, self.forgotten, lambda: listings.pop() if listings else None)
+            folders = RecordingFolders(self.scan_cache, self.forgotten, listed)
             run = StageRun(
                 self.config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.cache,
                 self.given_models(stage), self.progress, self.on_epoch,
