@@ -22,23 +22,24 @@ from pathlib import Path
 from typing import Any
 
 import peers
-from peer_engines import Engine, MicroWakeWord, OpenWakeWord, Own, engines
+from peer_engines import engines
 from rich.table import Table
 from streaming import CHUNKS_MS, Side
 
-from wakeword_core.config import Config, DetectorConfig
+from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, MissingDependencyError
 from wakeword_core.export.formats import COLUMNS, Format, cells
 from wakeword_core.export.tflite.runtimes import least_arena
 from wakeword_core.files import as_type, read_json
 from wakeword_core.graph.stages.bundle import CARD_JSON
+from wakeword_core.listeners.listener import Listener
+from wakeword_core.listeners.opening import open_listener
+from wakeword_core.listeners.peers import MicroWakeWord, OpenWakeWord
 from wakeword_core.progress import Progress
 from wakeword_core.registry.history import delivered_bundle
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE, OPENWAKEWORD_FOLDER, PROGRAM_FILE, STREAMING_FILES
-from wakeword_core.runtime.judge import judged
-from wakeword_core.runtime.live import WindowScorer
+from wakeword_core.runtime.exported import MODEL_FILE, OPENWAKEWORD_FOLDER, STREAMING_FILES
 
 FAH_TARGETS = (0.5, 2.0)
 SNR_DB = 10.0
@@ -56,29 +57,7 @@ def rows_of(bundle: Path) -> list[Format]:
         raise ArtifactError(f"{bundle / CARD_JSON} has no table of formats; build the bundle again") from error
 
 
-def engine_of(bundle: Path, file: str, rules: DetectorConfig) -> Engine:
-    """A file of a bundle as an engine of its name; `rules` are those of the model."""
-    path = bundle / file
-    if path.parent.name == OPENWAKEWORD_FOLDER:
-        return OpenWakeWord(path, rules, file)
-    if path.suffix == ".tflite":
-        return MicroWakeWord(path.with_suffix(".json"), rules, file)
-    if file == PROGRAM_FILE:
-        from wakeword_core.export.torch_program import ProgramModel
-
-        program = ProgramModel(bundle / MODEL_FILE, path)
-        return Own(program, [path], file, WindowScorer(program))
-    if file == JUDGE_FILE:
-        together = judged(WakewordModel(bundle / MODEL_FILE))
-        assert together is not None
-        return Own(together, [bundle / MODEL_FILE, path], file)
-    if file in _WINDOWS:
-        return Own(WakewordModel(bundle / _WINDOWS[file]), [path], file)
-    model = WakewordModel(path)
-    return Own(model, [path], file, WindowScorer(model))
-
-
-def with_memory(row: Format, engine: Engine) -> Format:
+def with_memory(row: Format, engine: Listener) -> Format:
     """The row with the memory that the engine's files take, where that can be told for them alone."""
     if isinstance(engine, MicroWakeWord):
         try:
@@ -114,7 +93,7 @@ def compare(home: Path, config: Config, bundle: Path, chosen: argparse.Namespace
     files = [
         row.file for row in rows_of(bundle) if not row.file.startswith(OPENWAKEWORD_FOLDER) or ".tflite" in row.file
     ]
-    everybody = [engine_of(bundle, file, model.detector) for file in files]
+    everybody = [open_listener(str(bundle / file), model.detector, file) for file in files]
     everybody += engines(bundle / MODEL_FILE, config)[1:]
     audio = peers.shards_of_model(model, home, ("test",))
     streams = peers.stream_config(config, chosen.snr, chosen.minutes)

@@ -20,31 +20,25 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from peer_engines import OURS, RATE, Engine, cpu_costs, engines
+from peer_engines import cpu_costs, engines
 from rich.console import Console
 from rich.table import Table
 
 from wakeword_core.config import Config, DetectorConfig, Split
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, ConfigError, WakewordError
-from wakeword_core.evaluation.streams.build import (
-    BACKGROUND_ROLES,
-    CONFUSABLE_ROLES,
-    POSITIVE_ROLES,
-    Condition,
-    Session,
-    background_sessions,
-    positive_sessions,
-)
-from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
+from wakeword_core.evaluation.streams.build import Condition, background_sessions
+from wakeword_core.evaluation.streams.scores import StreamScores, hear_streams
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.graph.project import Project
+from wakeword_core.listeners.listener import OURS, Listener
+from wakeword_core.listeners.peers import RATE
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.exported import MODEL_FILE
@@ -59,24 +53,6 @@ COST_SECONDS = 8.0
 COST_ROUNDS = 5
 WIDTH = 110
 """Columns of the table where there is no terminal to ask."""
-
-
-@dataclass
-class Heard:
-    """What one engine made of all sessions."""
-
-    engine: Engine
-    sessions: list[SessionScores] = field(default_factory=list)
-    confusables: list[SessionScores] = field(default_factory=list)
-
-    def add(self, session: Session, condition: Condition | None, *, confusable: bool = False) -> None:
-        """Play a session from a fresh start; `condition` None: it holds no wake word."""
-        found = SessionScores.of(session, condition, self.engine.score)
-        (self.confusables if confusable else self.sessions).append(found)
-
-    def scores(self, config: Config) -> StreamScores:
-        """All of it, as the stream test takes it."""
-        return StreamScores(tuple(self.sessions), config.labels, tuple(self.confusables))
 
 
 @dataclass(frozen=True)
@@ -100,50 +76,32 @@ def stream_config(config: Config, snr_db: float, minutes: float | None) -> Confi
     )
 
 
-def hear(everybody: Sequence[Heard], audio: Audio, config: Config, minutes: float | None, progress: Progress) -> None:
+def hear(
+    everybody: Sequence[Listener], audio: Audio, config: Config, minutes: float | None, progress: Progress
+) -> list[StreamScores]:
     """Play the words, the background and the phrases that sound alike to every engine, a session at a time."""
-    condition = Condition(config.evaluation.conditions.test.snr_db[0])
-    planned = sum(
-        _planned(folder, roles, minutes)
+    words = [Condition(config.evaluation.conditions.test.snr_db[0])]
+    heard: list[list[StreamScores]] = [
+        hear_streams(
+            [one.score for one in everybody], folder, config, progress, words if split == "test" else [],
+            short_phrases=False, minutes=minutes,
+        )
         for split, folder in audio.shards.items()
-        for roles in (POSITIVE_ROLES if split == "test" else (), BACKGROUND_ROLES, CONFUSABLE_ROLES)
-    )
-    done = 0.0
-    for split, folder in audio.shards.items():
-        words = positive_sessions(folder, config, config.seed, condition) if split == "test" else iter(())
-        for sessions, heard_in, confusable in (
-            (words, condition, False),
-            (background_sessions(folder, config), None, False),
-            (background_sessions(folder, config, CONFUSABLE_ROLES), None, True),
-        ):
-            for session, seconds in _first(sessions, minutes):
-                for one in everybody:
-                    one.add(session, heard_in, confusable=confusable)
-                done += seconds
-                progress("all engines listen (s)", min(round(done), round(planned)), round(planned))
+    ]  # fmt: skip
+    return [
+        replace(
+            parts[0],
+            sessions=tuple(session for part in parts for session in part.sessions),
+            confusables=tuple(session for part in parts for session in part.confusables),
+        )
+        for parts in zip(*heard, strict=True)
+    ]
 
 
-def _first(sessions: Iterator[Session], minutes: float | None) -> Iterator[tuple[Session, float]]:
-    """Sessions and their seconds of recordings, until there are `minutes` of them."""
-    total = 0.0
-    for session in sessions:
-        if minutes is not None and total >= 60 * minutes:
-            return
-        seconds = sum(span.end - span.start for span in session.sources)
-        total += seconds
-        yield session, seconds
-
-
-def _planned(folder: Path, roles: Sequence[str], minutes: float | None) -> float:
-    from wakeword_core.shards.packed_split import seconds_by_role
-
-    seconds = sum(length for role, length in seconds_by_role(folder).items() if role in roles)
-    return seconds if minutes is None else min(seconds, 60 * minutes)
-
-
-def figures(heard: Heard, config: Config, cpu_ms_per_s: float, targets: Sequence[float]) -> dict[str, Any]:
+def figures(
+    engine: Listener, scores: StreamScores, config: Config, cpu_ms_per_s: float, targets: Sequence[float]
+) -> dict[str, Any]:
     """All that is known about one engine, as JSON values."""
-    engine, scores = heard.engine, heard.scores(config)
     return {
         "version": engine.version,
         "smoothing": describe_smoothing(engine.detector),
@@ -197,7 +155,7 @@ def verdict(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def listen(
-    everybody: Sequence[Engine],
+    everybody: Sequence[Listener],
     audio: Audio,
     config: Config,
     targets: Sequence[float] = FAH_TARGETS,
@@ -205,17 +163,23 @@ def listen(
     progress: Progress = silent,
 ) -> tuple[StreamScores, dict[str, dict[str, Any]]]:
     """Play everything to everybody; the scores of the first, and the figures of each by name."""
-    heard = [Heard(one) for one in everybody]
-    hear(heard, audio, config, minutes, progress)
+    heard = hear(everybody, audio, config, minutes, progress)
     session = next(background_sessions(audio.shards["test"], config))
     start = round(session.sources[0].start * RATE)
     costs = cpu_costs(everybody, session.pcm[start : start + round(COST_SECONDS * RATE)], COST_ROUNDS)
-    found = {one.engine.name: figures(one, config, costs[one.engine.name], targets) for one in heard}
-    return heard[0].scores(config), found
+    found = {
+        one.name: figures(one, scores, config, costs[one.name], targets)
+        for one, scores in zip(everybody, heard, strict=True)
+    }
+    return heard[0], found
 
 
 def compare(
-    everybody: Sequence[Engine], audio: Audio, config: Config, minutes: float | None = None, progress: Progress = silent
+    everybody: Sequence[Listener],
+    audio: Audio,
+    config: Config,
+    minutes: float | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Play everything to everybody, `config` being one of `stream_config`; returns the JSON object."""
     first, found = listen(everybody, audio, config, FAH_TARGETS, minutes, progress)

@@ -151,9 +151,9 @@ def serve(name: str, model: str) -> None:
 
 def load(name: str, model: str) -> Any:
     """The engine by its name; for those of this project `model` is the folder."""
-    from peer_engines import MicroWakeWord, OpenWakeWord, Own
-
     from wakeword_core.config import DetectorConfig
+    from wakeword_core.listeners.listener import OwnModel
+    from wakeword_core.listeners.peers import MicroWakeWord, OpenWakeWord
     from wakeword_core.runtime import WakewordModel
 
     if name in PEERS:
@@ -161,7 +161,7 @@ def load(name: str, model: str) -> Any:
         engine.native = None
         return engine
     loaded = WakewordModel(Path(model))
-    engine = Own(loaded, [loaded.path])
+    engine = OwnModel(loaded, [loaded.path])
     engine.native = None
     if loaded.streaming is not None:
         engine.files, engine.native = [loaded.streaming.path], loaded.streaming.native

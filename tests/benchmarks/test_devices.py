@@ -2,20 +2,17 @@
 
 import io
 import json
-import shutil
 from types import SimpleNamespace
 
 import devices
-import numpy as np
 import peers
 import pytest
-from peer_engines import MicroWakeWord, OpenWakeWord, Own
 from rich.console import Console
 
 from wakeword_core.config import DetectorConfig
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import write_json
-from wakeword_core.runtime.live import WindowScorer
+from wakeword_core.listeners.opening import open_listener
 from wakeword_core.store.artifacts import ArtifactStore
 
 TESTED = {
@@ -76,39 +73,15 @@ def test_a_bundle_without_a_table_and_a_home_without_a_bundle_are_one_line(home,
             devices.main(wrong)
 
 
-def test_a_file_is_run_as_what_it_is(write_model, make_noise, tmp_path, rules):
-    write_model(tmp_path / "model.onnx")
-    engine = devices.engine_of(tmp_path, "model.onnx", rules)
-    assert isinstance(engine, Own) and engine.name == "model.onnx" and engine.files == [tmp_path / "model.onnx"]
-    assert isinstance(engine._scorer, WindowScorer)
-    times, scores = engine.score(make_noise(2.0))
-    assert len(times) == len(scores) > 10
-
-
-def test_the_file_of_a_microcontroller_is_run_as_microwakeword_is(make_noise, tmp_path, adapters):
-    shipped = adapters[MicroWakeWord.name]
-    shutil.copy(shipped.files[0], tmp_path / "robin.tflite")
-    micro = {"probability_cutoff": 0.9, "sliding_window_size": 7}
-    write_json(tmp_path / "robin.json", {"model": "robin.tflite", "wake_word": "robin", "micro": micro})
-    engine = devices.engine_of(tmp_path, "robin.tflite", DetectorConfig(lockout_seconds=0.7))
-    assert engine.name == "robin.tflite" and engine.files == [tmp_path / "robin.tflite"]
-    assert (engine.detector.smoothing, engine.detector.lockout_seconds) == (7, 0.7)
-    pcm = make_noise(3.0, level=3_000.0)
-    assert np.array_equal(engine.score(pcm)[1], shipped.score(pcm)[1])
+def test_memory_is_of_the_arena_or_not_told(tmp_path, adapters):
+    micro, open_head = (
+        adapters["microWakeWord"],
+        open_listener(str(adapters["openWakeWord"].files[0]), DetectorConfig()),
+    )
+    assert devices.with_memory(devices.Format(open_head.name), open_head).memory_bytes is None
     pytest.importorskip("tflite_micro", reason="needs the esp extra: pip install -e '.[esp]'")
-    row = devices.with_memory(devices.Format("robin.tflite"), engine)
+    row = devices.with_memory(devices.Format("alexa.tflite"), micro)
     assert row.memory == "arena" and 15_000 < row.memory_bytes < 30_000
-
-
-def test_a_head_of_openwakeword_is_run_as_openwakeword_is(make_noise, tmp_path, adapters):
-    shipped = adapters[OpenWakeWord.name]
-    (tmp_path / "openwakeword").mkdir()
-    shutil.copy(shipped.files[0], tmp_path / "openwakeword" / "robin.tflite")
-    engine = devices.engine_of(tmp_path, "openwakeword/robin.tflite", DetectorConfig(lockout_seconds=0.7))
-    assert engine.name == "openwakeword/robin.tflite" and engine.files[1:] == shipped.files[1:]
-    pcm = make_noise(2.0, level=3_000.0)
-    assert np.array_equal(engine.score(pcm)[1], shipped.score(pcm)[1])
-    assert devices.with_memory(devices.Format(engine.name), engine).memory_bytes is None
 
 
 def test_memory_is_of_a_process_that_runs_exactly_the_file(write_model, tmp_path):
@@ -121,7 +94,7 @@ def test_memory_is_of_a_process_that_runs_exactly_the_file(write_model, tmp_path
     assert devices._loaded_alone([tmp_path / "model.onnx", tmp_path / "judge.onnx"]) is None
     assert devices._loaded_alone([tmp_path / "model.pt2"]) is None
     (tmp_path / "model.streaming.onnx").unlink()
-    engine = devices.engine_of(tmp_path, "model.onnx", DetectorConfig())
+    engine = open_listener(str(tmp_path / "model.onnx"), DetectorConfig())
     row = devices.with_memory(devices.Format("model.onnx"), engine)
     assert row.memory == "process" and 20e6 < row.memory_bytes < 500e6
 

@@ -6,16 +6,17 @@ import numpy as np
 import peers
 import pytest
 import soundfile
-from peer_engines import OURS, RATE, Engine
 
 from wakeword_core.config import DetectorConfig
 from wakeword_core.errors import ArtifactError
 from wakeword_core.graph.project import Project
+from wakeword_core.listeners.listener import OURS, Listener
+from wakeword_core.listeners.peers import RATE
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.store.artifacts import ArtifactStore
 
 
-class Loudness(Engine):
+class Loudness(Listener):
     """A score each 0.1 s: high where it is as loud as the words; `deaf` to some of them, `nervous` in background."""
 
     version = "1"

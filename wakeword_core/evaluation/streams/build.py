@@ -216,6 +216,11 @@ class SourceSpan:
     spoken: float = np.nan
 
 
+def seconds_of(spans: Iterable[SourceSpan]) -> float:
+    """Return how long the recordings of a session last together."""
+    return sum(span.end - span.start for span in spans)
+
+
 @dataclass(frozen=True)
 class Session:
     """A stretch of continuous audio: int16 [samples], the words in it and the recordings it is made of."""
@@ -223,6 +228,11 @@ class Session:
     pcm: NDArray[np.int16]
     words: list[Word]
     sources: list[SourceSpan]
+
+    @property
+    def seconds(self) -> float:
+        """Duration of its recordings, pauses left out."""
+        return seconds_of(self.sources)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Scores of continuous audio, computed once, and the events that a detector makes of them at any threshold."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ from wakeword_core.evaluation.streams.build import (
     all_conditions,
     background_sessions,
     positive_sessions,
+    seconds_of,
 )
 from wakeword_core.evaluation.streams.speech import SpeechMeter
 from wakeword_core.progress import Progress, silent
@@ -63,7 +64,7 @@ class SessionScores:
     @property
     def seconds(self) -> float:
         """Duration of its recordings, pauses left out."""
-        return sum(span.end - span.start for span in self.sources)
+        return seconds_of(self.sources)
 
 
 @dataclass(frozen=True)
@@ -151,34 +152,71 @@ def score_streams(
     For `short_phrases`, the speech in the background is measured. `conditions` are those of the test unless given;
     `synthetic` are the sources that no person was recorded for.
     """
-    tested = all_conditions(config.evaluation.conditions) if conditions is None else tuple(conditions)
-    once = BACKGROUND_ROLES + (CONFUSABLE_ROLES if confusables else ())
-    planned = round(
-        sum(
-            seconds * ((role in POSITIVE_ROLES) * len(tested) + (role in once))
-            for role, seconds in seconds_by_role(shards_folder).items()
-        )
+    (scores,) = hear_streams(
+        (scorer,), shards_folder, config, progress, conditions, confusables, short_phrases, synthetic
     )
+    return scores
+
+
+def hear_streams(
+    scorers: Sequence[StreamScorer],
+    shards_folder: Path,
+    config: Config,
+    progress: Progress = silent,
+    conditions: Sequence[Condition] | None = None,
+    confusables: bool = True,
+    short_phrases: bool = True,
+    synthetic: Collection[str] = (),
+    minutes: float | None = None,
+) -> list[StreamScores]:
+    """Do what `score_streams` does with several scorers, all of which hear a session before the next is made.
+
+    With `minutes`, the sessions of a kind of audio (words in a condition, background, confusables) end when there are
+    so many.
+    """
+    tested = all_conditions(config.evaluation.conditions) if conditions is None else tuple(conditions)
+    lengths = seconds_by_role(shards_folder)
+    kinds = [POSITIVE_ROLES] * len(tested) + [BACKGROUND_ROLES] + [CONFUSABLE_ROLES] * confusables
+    most = np.inf if minutes is None else 60 * minutes
+    planned = round(sum(min(sum(lengths.get(role, 0.0) for role in roles), most) for roles in kinds))
     done = 0.0
 
-    def scored(session: Session, condition: Condition | None = None) -> SessionScores:
+    def heard(sessions: Iterable[Session], condition: Condition | None = None) -> list[tuple[SessionScores, ...]]:
         nonlocal done
-        scores = SessionScores.of(session, condition, scorer)
-        done += scores.seconds
-        progress("stream test (s)", min(round(done), planned), planned)
-        return scores
+        found = []
+        for session in _first(sessions, most):
+            found.append(tuple(SessionScores.of(session, condition, scorer) for scorer in scorers))
+            done += session.seconds
+            progress("stream test (s)", min(round(done), planned), planned)
+        return found
 
     sessions = [
-        scored(session, condition)
+        scored
         for condition in tested
-        for session in positive_sessions(shards_folder, config, config.seed, condition)
+        for scored in heard(positive_sessions(shards_folder, config, config.seed, condition), condition)
     ]
     measure = SpeechMeter(config.data.audio.sample_rate, config.data.health.vad_threshold) if short_phrases else None
-    sessions += [scored(session) for session in background_sessions(shards_folder, config, measure=measure)]
-    alike = background_sessions(shards_folder, config, CONFUSABLE_ROLES) if confusables else ()
-    return StreamScores(
-        tuple(sessions), config.labels, tuple(scored(session) for session in alike), frozenset(synthetic)
-    )
+    sessions += heard(background_sessions(shards_folder, config, measure=measure))
+    alike = heard(background_sessions(shards_folder, config, CONFUSABLE_ROLES)) if confusables else []
+    return [
+        StreamScores(
+            tuple(scored[index] for scored in sessions),
+            config.labels,
+            tuple(scored[index] for scored in alike),
+            frozenset(synthetic),
+        )
+        for index in range(len(scorers))
+    ]
+
+
+def _first(sessions: Iterable[Session], seconds: float) -> Iterator[Session]:
+    """Yield sessions until there are so many seconds of recordings."""
+    total = 0.0
+    for session in sessions:
+        if total >= seconds:
+            return
+        total += session.seconds
+        yield session
 
 
 @dataclass(frozen=True)
