@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, DetectorConfig, EvaluationConfig
 from wakeword_core.config.registry import RegistryConfig
 from wakeword_core.evaluation.measure.intervals import (
     Interval,
@@ -18,7 +18,7 @@ from wakeword_core.evaluation.measure.intervals import (
 )
 from wakeword_core.evaluation.measure.wording import measure, percent, rate, signed
 from wakeword_core.evaluation.streams.build import target_conditions
-from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, score_streams
+from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff, recordings
 from wakeword_core.export.tflite.manifest import read_manifest
@@ -48,6 +48,31 @@ class TestRun:
     """Recordings of wake words, however often each is played."""
     recording_ids: frozenset[str]
     """All recordings of the test, those of the background too."""
+
+    @classmethod
+    def of(
+        cls, scores: StreamScores, threshold: float, evaluation: EvaluationConfig, detector: DetectorConfig
+    ) -> "TestRun":
+        """Measure a model that ships with a threshold, on scores that its handicaps have lowered."""
+        tradeoff = Tradeoff(scores, evaluation, detector)
+        point = tradeoff.point(evaluation.allowed_fah)
+        targets = target_conditions(evaluation.conditions)
+        plays = frozenset(
+            (word.recording_id, session.condition.name)
+            for session in scores.sessions
+            if session.condition in targets
+            for word in session.words
+        )
+        return cls(
+            shipped=evaluate_streams(scores, threshold, evaluation, detector),
+            target=point,
+            missed=_plays(evaluate_streams(scores, point.threshold, evaluation, detector).miss_list)
+            if point.reachable
+            else plays,
+            curve=tuple(tradeoff.sweep()),
+            recordings=recordings(scores),
+            recording_ids=frozenset(span.recording_id for session in scores.sessions for span in session.sources),
+        )
 
 
 @dataclass(frozen=True)
@@ -124,29 +149,12 @@ def incomparable(champion: WakewordModel, sample_rate: int, labels: tuple[str, .
 
 def run_test(model: WakewordModel | JudgedModel, shards: Path, config: Config, progress: Progress = silent) -> TestRun:
     """Play the test's words, in the target conditions, and its background to an exported model, or it and its judge."""
-    evaluation, detector = config.evaluation, model.detector
+    evaluation = config.evaluation
     targets = target_conditions(evaluation.conditions)
     scores = score_streams(
         model.score_audio, shards, config, progress, targets, confusables=False, short_phrases=False
     ).lowered(model.handicaps)
-    tradeoff = Tradeoff(scores, evaluation, detector)
-    point = tradeoff.point(evaluation.allowed_fah)
-    plays = frozenset(
-        (word.recording_id, session.condition.name)
-        for session in scores.sessions
-        if session.condition
-        for word in session.words
-    )
-    return TestRun(
-        shipped=evaluate_streams(scores, model.threshold, evaluation, detector),
-        target=point,
-        missed=_plays(evaluate_streams(scores, point.threshold, evaluation, detector).miss_list)
-        if point.reachable
-        else plays,
-        curve=tuple(tradeoff.sweep()),
-        recordings=recordings(scores),
-        recording_ids=frozenset(span.recording_id for session in scores.sessions for span in session.sources),
-    )
+    return TestRun.of(scores, model.threshold, evaluation, model.detector)
 
 
 def device_errors(model: Path, shards: Path, config: Config, progress: Progress = silent) -> Errors:

@@ -24,7 +24,7 @@ _SHOWN_TARGETS = 100.0
 _LEAST_SHOWN_PERCENT = 10.0
 _LOG_ODDS_LIMIT = 12.0
 _MARKS = ((_GREEN, "^"), (_RED, "D"), (_ORANGE, "v"), (_GREY, "s"))
-_CURVES = ((_BLUE, "-"), (_GREY, "--"), (_ORANGE, "-."))
+_CURVES = ((_BLUE, "-"), (_GREY, "--"), (_ORANGE, "-."), (_GREEN, ":"), (_RED, (0, (6, 1, 1, 1))))
 _SCORE_TICKS = (0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _ROC_ZOOM = 50
 """The zoomed ROC begins at the true-positive rate of this part of its largest false-positive rate."""
@@ -41,9 +41,9 @@ class Point(Protocol):
 
 @dataclass(frozen=True)
 class Marked:
-    """An operating point to mark: what was aimed at and what came out."""
+    """An operating point to mark: what was aimed at, if anything, and what came out."""
 
-    target_fah: float
+    target_fah: float | None
     frr: float
     fah: float
 
@@ -109,20 +109,23 @@ def det_curve(
     axes = figure.subplots()
     curves = {label: _unfolded(sweep) for label, sweep in {name: points, **(beside or {})}.items()}
     drawn = [point for curve in curves.values() for point in curve]
-    zero = _place_of_zero([*drawn, *marks.values()], [mark.target_fah for mark in marks.values()], hours)
+    targets = [mark.target_fah for mark in marks.values() if mark.target_fah is not None]
+    zero = _place_of_zero([*drawn, *marks.values()], targets, hours)
     for (label, curve), (color, style) in zip(curves.items(), cycle(_CURVES)):
         x, y = [point.fah or zero for point in curve], [100 * point.frr for point in curve]
         axes.plot(x, y, color=color, ls=style, lw=2, label=label)
     for (label, mark), (color, shape) in zip(marks.items(), cycle(_MARKS)):
-        axes.axvline(mark.target_fah, color=color, ls=":", lw=1.3)
-        figures = f"{100 * mark.frr:.1f} % missed at {mark.fah:.2g}/h (target {mark.target_fah:g}/h)"
+        figures = f"{100 * mark.frr:.1f} % missed at {mark.fah:.2g}/h"
+        if mark.target_fah is not None:
+            axes.axvline(mark.target_fah, color=color, ls=":", lw=1.3)
+            figures += f" (target {mark.target_fah:g}/h)"
         axes.plot(
             mark.fah or zero, 100 * mark.frr, shape, color=color, markersize=8, clip_on=False, zorder=5, ls="none",
             markeredgecolor="white", markeredgewidth=0.8, label=f"{label}: {figures}",
         )  # fmt: skip
     axes.set_xscale("log")
     axes.set(xlabel="false alarms an hour (events)", ylabel="missed wake words (%)", title="Misses and false alarms")
-    _limit_to_what_matters(axes, drawn, list(marks.values()), zero)
+    _limit_to_what_matters(axes, drawn, list(marks.values()), max(targets, default=1.0), zero)
     _mark_zero(axes, zero)
     figure.legend(loc="outside lower center", frameon=False)  # a curve may run anywhere in the picture
     return _png(figure)
@@ -134,9 +137,13 @@ def _place_of_zero(points: Sequence[Point], targets: Sequence[float], hours: flo
     return min([*rates, *targets, *([1 / hours] if hours else [])], default=1.0) / 3
 
 
-def _limit_to_what_matters(axes: "Axes", drawn: Sequence[Point], marks: Sequence[Marked], zero: float) -> None:
-    """Show the rates that anybody would live with, not thousands of alarms or a model that hears nothing."""
-    highest = max((mark.target_fah for mark in marks), default=1.0)
+def _limit_to_what_matters(
+    axes: "Axes", drawn: Sequence[Point], marks: Sequence[Marked], highest: float, zero: float
+) -> None:
+    """Show the rates that anybody would live with, not thousands of alarms or a model that hears nothing.
+
+    `highest` is the highest rate that was aimed at.
+    """
     misses = [100 * point.frr for point in drawn if 0 < point.fah <= _SHOWN_TARGETS * highest]
     misses += [120 * mark.frr for mark in marks]
     top = min(105.0, max([_LEAST_SHOWN_PERCENT, *(1.05 * percent for percent in misses)]))

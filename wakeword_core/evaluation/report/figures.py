@@ -1,8 +1,7 @@
 """The final test: the exported model through the streaming detector, on recordings nobody trained or tuned on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from wakeword_core.evaluation.report.comparison import compare
 from wakeword_core.evaluation.report.devices import device_figures, device_summary
 from wakeword_core.evaluation.report.doubtful import DoubtfulRecordings, doubtful_recordings
 from wakeword_core.evaluation.report.page import Exhibits, write_report
-from wakeword_core.evaluation.report.players import Excerpt, Player, moment_excerpts, players, word_excerpts
+from wakeword_core.evaluation.report.players import Player, players, stream_players
 from wakeword_core.evaluation.report.suspicious import (
     Cut,
     Described,
@@ -30,13 +29,7 @@ from wakeword_core.evaluation.report.suspicious import (
     suspicious_recordings,
 )
 from wakeword_core.evaluation.report.windows import group_figures, window_figures
-from wakeword_core.evaluation.streams.build import (
-    CONFUSABLE_ROLES,
-    Condition,
-    background_sessions,
-    positive_sessions,
-    target_conditions,
-)
+from wakeword_core.evaluation.streams.build import target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
@@ -241,7 +234,7 @@ def final_test(
         for name, result in stream.tested.items()
     }
     det = plots.det_curve(stream.sweep, marked, stream.result.background_hours)
-    misses, alarms, phrases = _stream_players(stream.result, scores.conditions, model, shards, config)
+    misses, alarms, phrases = stream_players(stream.result, scores.conditions, model.front_end, shards, config)
     contents = {name: {"content": artifact.content} for name, artifact in inputs.items()}
     comparison = compare(metrics, contents, config.subset(*_TEST_SETTINGS), previous, of_champion)
     exhibits = Exhibits(
@@ -295,30 +288,6 @@ def stream_figures(
 
 def _subset(figures: Any, names: Iterable[str]) -> dict[str, Any]:
     return {name: getattr(figures, name) for name in names}
-
-
-def _stream_players(
-    result: StreamResult, conditions: Sequence[Condition], model: WakewordModel, shards: Path, config: Config
-) -> tuple[list[Player | None], ...]:
-    """Cut the worst misses, false alarms and short phrases as the model heard them: the sessions are made once more."""
-    rate, seconds = config.data.audio.sample_rate, config.evaluation.report.clip_seconds
-    window = config.features.frontend.window_samples / rate
-    clips = config.evaluation.report.clips
-    misses, alarms, phrases = result.miss_list[:clips], result.false_alarms[:clips], result.short_phrases.alarms[:clips]
-    missed: dict[tuple[str, str], Excerpt] = {}
-    for condition in conditions:
-        recording_ids = {miss.recording_id for miss in misses if miss.condition == condition.name}
-        sessions = positive_sessions(shards, config, config.seed, condition)
-        excerpts = word_excerpts(sessions, recording_ids, rate, seconds)
-        missed |= {(condition.name, recording): excerpt for recording, excerpt in excerpts.items()}
-    heard = chain(background_sessions(shards, config), background_sessions(shards, config, CONFUSABLE_ROLES))
-    moments = {(alarm.recording_id, alarm.time) for alarm in (*alarms, *phrases)}
-    fired = moment_excerpts(heard, moments, rate, window, seconds)
-    shown = [
-        [missed.get((miss.condition, miss.recording_id)) for miss in misses],
-        *([fired.get((alarm.recording_id, alarm.time)) for alarm in listed] for listed in (alarms, phrases)),
-    ]
-    return tuple(players(excerpts, model.front_end, rate) for excerpts in shown)
 
 
 def _suspicious(

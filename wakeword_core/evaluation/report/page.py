@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,18 @@ from wakeword_core.evaluation.measure.computing import Computing
 from wakeword_core.evaluation.measure.wording import number, percent, rate, seconds
 from wakeword_core.evaluation.report.cascade import cascade_rows, goals, latency_rows
 from wakeword_core.evaluation.report.devices import device_rows
+from wakeword_core.evaluation.report.parts import (
+    SHOWN,
+    condition_chart,
+    group_chart,
+    more,
+    phrase_chart,
+    render,
+    with_players,
+)
 from wakeword_core.evaluation.report.players import Player, data_uri
 from wakeword_core.files import write_json, write_text
 
-_SHOWN = 20
-"""Rows of a list on the page; metrics.json has them all."""
-_SCALES = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
-"""Ends of a chart's axis."""
 _CLIP_ROWS = (
     ("count", "windows", "count"),
     ("positives", "with a wake word", "count"),
@@ -88,24 +92,9 @@ def write_report(out: Path, metrics: dict[str, Any], exhibits: Exhibits) -> None
     `metrics` is what `TestFigures.to_json` returns. Numbers must be finite: a ValueError otherwise, and nothing is
     written.
     """
-    page = _page(metrics, exhibits)
+    page = render("report.html.j2", _contents(metrics, exhibits))
     write_json(out / "metrics.json", metrics)
     write_text(out / "report.html", page)
-
-
-def _page(metrics: Mapping[str, Any], exhibits: Exhibits) -> str:
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    # a percent sign stays with its number
-    environment.finalize = lambda value: value.replace(" %", "\N{NO-BREAK SPACE}%") if isinstance(value, str) else value
-    environment.filters |= {
-        name: getattr(wording, name) for name in ("percent", "rate", "number", "seconds", "clock", "measure", "signed")
-    }
-    environment.filters["breakable"] = lambda name: Markup("_<wbr>").join(name.split("_"))
-    template = environment.from_string(resources.files(__package__).joinpath("report.html.j2").read_text("utf-8"))
-    return template.render(_contents(metrics, exhibits))
 
 
 def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
@@ -119,17 +108,10 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "phrases": short["recordings"],
         "doubtful": "doubtful" in metrics,
     }
-    targets = set(metrics["target_conditions"])
-    conditions = [
-        {
-            **condition,
-            "marked": condition["name"] in targets,
-            "latency": f"{seconds(condition['latency_p50'])} / {seconds(condition['latency_p95'])}",
-        }
-        for condition in stream["conditions"]
-    ]
     return {
+        "title": f"{metrics['phrase']}: test report",
         "phrase": metrics["phrase"],
+        "about": "How well this wake word is recognised in continuous audio that training has never seen.",
         "sections": {anchor: name for anchor, name in _SECTIONS.items() if optional.get(anchor, True)},
         "headline": _headline(metrics),
         "notes": wording.reservations(metrics),
@@ -149,16 +131,16 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "tflite": metrics.get("tflite"),
         "comparison": exhibits.comparison,
         "confidence": stream["confidence"],
-        "conditions": {**_chart(conditions), "latency": True},
-        "by_source": _group_chart(stream["by_source"]),
-        "by_speaker": _group_chart(stream["by_speaker"]),
+        "conditions": condition_chart(stream["conditions"], metrics["target_conditions"]),
+        "by_source": group_chart(stream["by_source"]),
+        "by_speaker": group_chart(stream["by_speaker"]),
         # one group is what all other figures are of
-        "by_origin": _group_chart(stream["by_origin"]) if len(stream["by_origin"]) > 1 else None,
-        **_with_players("misses", stream["miss_list"], exhibits.misses),
-        **_with_players("alarms", stream["false_alarms"], exhibits.false_alarms),
+        "by_origin": group_chart(stream["by_origin"]) if len(stream["by_origin"]) > 1 else None,
+        **with_players("misses", stream["miss_list"], exhibits.misses),
+        **with_players("alarms", stream["false_alarms"], exhibits.false_alarms),
         "short_phrases": short,
-        "phrases_by_source": _phrase_chart(short["by_source"]),
-        **_with_players("phrases", short["alarms"], exhibits.short_phrases),
+        "phrases_by_source": phrase_chart(short["by_source"]),
+        **with_players("phrases", short["alarms"], exhibits.short_phrases),
         "calibration": metrics["calibration"],
         "clips": metrics["clips"],
         "clip_rows": _CLIP_ROWS,
@@ -171,8 +153,8 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "splits": SPLITS,
         "data_rows": _data_rows(data),
         "who_says_it": wording.who_says_it(data["health"]),
-        "quarantine": data["quarantine"][:_SHOWN],
-        "more_quarantine": _more(data["quarantine"], _SHOWN),
+        "quarantine": data["quarantine"][:SHOWN],
+        "more_quarantine": more(data["quarantine"], SHOWN),
         "suspicious": suspicious,
         "doubtful": metrics.get("doubtful"),
         "doubtful_players": exhibits.doubtful,
@@ -225,65 +207,6 @@ def _operating(stream: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _phrase_chart(sources: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the chart of the sources whose short phrases are let in most; None without any."""
-    return _group_chart(
-        [
-            {
-                "name": source["name"],
-                "words": source["recordings"],
-                "misses": source["accepted"],
-                "frr": source["share"],
-                "frr_interval": source["interval"],
-            }
-            for source in sources
-        ]
-    )
-
-
-def _group_chart(groups: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the chart of the groups with most misses; None without any."""
-    worst_first = sorted(groups, key=lambda group: (-group["frr"], -group["words"], group["name"]))
-    return _chart(worst_first, _SHOWN) if groups else None
-
-
-def _chart(groups: Sequence[Mapping[str, Any]], limit: int | None = None) -> dict[str, Any]:
-    kept = groups[:limit]
-    highest = max((group["frr_interval"][1] for group in kept), default=1.0)
-    scale = next((end for end in _SCALES if end >= highest), 1.0)
-    rows = [
-        {
-            "name": group["name"],
-            "count": group["words"],
-            "events": group["misses"],
-            "rate": group["frr"],
-            "interval": group["frr_interval"],
-            "at": _place(group["frr"], scale),
-            "left": _place(group["frr_interval"][0], scale),
-            "width": _place(group["frr_interval"][1] - group["frr_interval"][0], scale),
-            "far": bool(group.get("far")),
-            "marked": bool(group.get("marked")),
-            "latency": group.get("latency", ""),
-        }
-        for group in kept
-    ]
-    far = any(row["far"] for row in rows)
-    return {"rows": rows, "scale": scale, "more": _more(groups, len(kept)), "latency": False, "far": far}
-
-
-def _place(share: float, scale: float) -> str:
-    return f"{100 * min(share / scale, 1.0):.2f}"
-
-
-def _with_players(
-    name: str, rows: Sequence[Mapping[str, Any]], players: Sequence[Player | None]
-) -> dict[str, list[tuple[Any, Player | None]] | str]:
-    """Return the first rows of a list with their players; without any players, as many as any list shows."""
-    kept = rows[: len(players) or _SHOWN]
-    pairs = [(row, players[index] if players else None) for index, row in enumerate(kept)]
-    return {name: pairs, f"more_{name}": _more(rows, len(kept))}
-
-
 def _clip_groups(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     charts = []
     for title, kind, rate_name, trials, events in _GROUP_CHARTS:
@@ -298,7 +221,7 @@ def _clip_groups(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, dic
             for name, figures in groups[kind].items()
             if figures[trials]
         ]
-        if chart := _group_chart(rows):
+        if chart := group_chart(rows):
             chart |= {"what": kind.replace("snr", "speech above the rest"), "rate": rate_name}
             charts.append((title, chart))
     return charts
@@ -324,7 +247,3 @@ def _suspicious_tables(
         ("Wake words that score least like one", [pair for pair in pairs if pair[0]["positive"]]),
         ("Other recordings that score most like the wake word", [pair for pair in pairs if not pair[0]["positive"]]),
     ]
-
-
-def _more(rows: Sequence[Any], kept: int) -> str:
-    return f"And {len(rows) - kept:,} more in metrics.json." if len(rows) > kept else ""

@@ -4,12 +4,22 @@ import base64
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wakeword_core.audio import Pcm, encode_flac
-from wakeword_core.evaluation.streams.build import Session
+from wakeword_core.config import Config
+from wakeword_core.evaluation.streams.build import (
+    CONFUSABLE_ROLES,
+    Condition,
+    Session,
+    background_sessions,
+    positive_sessions,
+)
+from wakeword_core.evaluation.streams.stream_metrics import StreamResult
 
 FrontEnd = Callable[[Pcm], NDArray[np.float32]]
 """int16 [samples] -> features [bands, frames]."""
@@ -96,6 +106,30 @@ def players(excerpts: Sequence[Excerpt | None], front_end: FrontEnd, rate: int) 
         None if excerpt is None or mel is None or not mel.size else _player(excerpt, mel, rate, float(low), float(high))
         for excerpt, mel in zip(excerpts, mels, strict=True)
     ]
+
+
+def stream_players(
+    result: StreamResult, conditions: Sequence[Condition], front_end: FrontEnd, shards: Path, config: Config
+) -> tuple[list[Player | None], ...]:
+    """Cut the worst misses, false alarms and short phrases as a model heard them: the sessions are made once more."""
+    rate, seconds = config.data.audio.sample_rate, config.evaluation.report.clip_seconds
+    window = config.features.frontend.window_samples / rate
+    clips = config.evaluation.report.clips
+    misses, alarms, phrases = result.miss_list[:clips], result.false_alarms[:clips], result.short_phrases.alarms[:clips]
+    missed: dict[tuple[str, str], Excerpt] = {}
+    for condition in conditions:
+        recording_ids = {miss.recording_id for miss in misses if miss.condition == condition.name}
+        sessions = positive_sessions(shards, config, config.seed, condition)
+        excerpts = word_excerpts(sessions, recording_ids, rate, seconds)
+        missed |= {(condition.name, recording): excerpt for recording, excerpt in excerpts.items()}
+    heard = chain(background_sessions(shards, config), background_sessions(shards, config, CONFUSABLE_ROLES))
+    moments = {(alarm.recording_id, alarm.time) for alarm in (*alarms, *phrases)}
+    fired = moment_excerpts(heard, moments, rate, window, seconds)
+    shown = [
+        [missed.get((miss.condition, miss.recording_id)) for miss in misses],
+        *([fired.get((alarm.recording_id, alarm.time)) for alarm in listed] for listed in (alarms, phrases)),
+    ]
+    return tuple(players(excerpts, front_end, rate) for excerpts in shown)
 
 
 def mel_png(mel: NDArray[np.float32], low: float, high: float) -> bytes:
