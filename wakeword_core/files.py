@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and the hashes that name them."""
 
+import csv
 import fcntl
 import hashlib
 import json
@@ -8,7 +9,7 @@ import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -154,6 +155,14 @@ def write_json(path: Path, value: Any, mode: int = _ORDINARY_MODE) -> None:
     """Write a JSON file for people (indented) so that it appears whole; NaN is refused."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n", mode)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a table so that it appears whole; what a row does not have is an empty cell."""
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -35,12 +35,87 @@ def detect(
     sensitivity: Sensitivity = None,
     threshold: Threshold = None,
     alone: Alone = False,
+    table: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write the detections to a table, too.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the wake word in recordings. One that cannot be read is told of, and the others are looked through."""
     from wakeword_pipeline.cli.commands.detect import detect as detect_in
 
-    detect_in(model, audio, sensitivity, threshold, alone=alone, as_json=as_json)
+    detect_in(model, audio, sensitivity, threshold, alone=alone, as_json=as_json, table=table)
+
+
+@commands.command(rich_help_panel=_PANEL)
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="An exported file in any format, the folder of a bundle, a .tflite of a microcontroller with its "
+            "manifest or of openWakeWord, or an engine's own: microWakeWord:alexa, openWakeWord:alexa."
+        ),
+    ],
+    source: Annotated[
+        list[str], typer.Option(help="Recordings of the word: a folder, a table or a URL; may be repeated.")
+    ],
+    background: Annotated[
+        list[str] | None,
+        typer.Option(help="Other sound, in which false alarms are counted: likewise, and may be repeated."),
+    ] = None,
+    against: Annotated[
+        list[str] | None, typer.Option(metavar="MODEL", help="Another model to hear the same; may be repeated.")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="How the words sound besides as they were recorded, such as '5 dB' or 'far, 10 dB'; may be repeated. "
+            "\\[default: 10 dB]",
+        ),
+    ] = None,
+    phrase: Annotated[str, typer.Option(help="The wake word. \\[default: the model's own]")] = "",
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help="How a path of --source tells what is said, as `labels` of a source does."),
+    ] = None,
+    speaker: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="How a path of --source tells who speaks, as `speaker` of a source does."),
+    ] = "unknown",
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for report.html and metrics.json.")] = Path(
+        "evaluation"
+    ),
+    tables: Annotated[
+        bool, typer.Option("--csv", help="Write events.csv and windows.csv there, too: what happened, and all scores.")
+    ] = False,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="So much of each kind of sound at most, for a quick look.")
+    ] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps what is read of the recordings for the next time. \\[default: none]"),
+    ] = None,
+    alone: Alone = False,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on recordings, beside others if you like: misses, false alarms an hour, and a report to hear."""
+    from wakeword_core.graph.given_recordings import GivenRecordings
+    from wakeword_pipeline.cli.commands.evaluate import EvaluateRequest, evaluate_models
+
+    request = EvaluateRequest(
+        models=[model, *(against or ())],
+        recordings=GivenRecordings(source, background or (), labels, speaker),
+        conditions=condition or (),
+        phrase=phrase,
+        minutes=minutes,
+        out=out,
+        home=home,
+        settings=settings or (),
+        alone=alone,
+        tables=tables,
+    )
+    evaluate_models(request, as_json=as_json)
 
 
 @commands.command(rich_help_panel=_PANEL)

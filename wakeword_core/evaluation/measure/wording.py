@@ -86,9 +86,14 @@ def claim(stream: Mapping[str, Any]) -> str:
     return f"{what} {says} a true rate below {rate(bound)} an hour at {percent(level)} confidence."
 
 
+def hours_for(target: float, level: float) -> float:
+    """Return how many hours without a false alarm show a rate: three for one an hour at 95 %, and so on."""
+    return -math.log(1 - level) / target
+
+
 def needed_hours(target: float, level: float) -> str:
-    """Say how much background without a false alarm shows a rate: three hours for one an hour at 95 %, and so on."""
-    hours = -math.log(1 - level) / target
+    """Say how much background without a false alarm shows a rate."""
+    hours = hours_for(target, level)
     return (
         f"to show {target:g} an hour at {percent(level)} confidence takes {hours:.3g} h of background without an alarm"
     )

@@ -1,6 +1,7 @@
 """Continuous audio from the recordings of one split: words with pauses, in any condition, and plain background."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from wakeword_core.audio import from_pcm16, to_pcm16
 from wakeword_core.config import Config, Role
 from wakeword_core.config.evaluation import ConditionsConfig, TestConditionsConfig
-from wakeword_core.errors import DataError
+from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.shards.shard_file import Recording
 
 log = logging.getLogger(__name__)
+
+_DECIBELS = re.compile(r"(-?\d+(?:\.\d+)?) ?dB")
 
 Floats = NDArray[np.float32]
 Measure = Callable[[NDArray[np.int16]], float]
@@ -35,6 +38,16 @@ class Condition:
         """The name for people: "clean", "10 dB", "far", "far, 10 dB"."""
         noise = "" if self.snr_db is None else f"{self.snr_db:g} dB"
         return ", ".join(part for part in ("far" if self.far else "", noise) if part) or "clean"
+
+    @classmethod
+    def named(cls, name: str) -> "Condition":
+        """Return the condition of a name for people; ConfigError where there is none."""
+        parts = [part.strip() for part in name.split(",")]
+        noise = [match for part in parts if (match := _DECIBELS.fullmatch(part))]
+        condition = cls(float(noise[0][1]) if noise else None, far="far" in parts)
+        if sorted(parts) != sorted([condition.name] if condition.name == "clean" else condition.name.split(", ")):
+            raise ConfigError(f"there is no condition {name!r}; one is clean, 10 dB, far, or far, 10 dB")
+        return condition
 
 
 def target_conditions(conditions: ConditionsConfig) -> tuple[Condition, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeword_core.audio import AudioError, probe, read_pcm_blocks
+from wakeword_core.files import write_csv
 from wakeword_core.runtime.levels import Levels
 from wakeword_core.runtime.live import open_model
 from wakeword_core.runtime.model import detect_blocks
@@ -16,13 +17,24 @@ from wakeword_core.sound_formats import SOUND_ENDINGS, sound_format
 from wakeword_core.text import printable
 
 _NAMED = 3
+_COLUMNS = ("path", "time", "score", "label")
 log = logging.getLogger(__name__)
 
 
 def detect(
-    model: Path, audio: Sequence[Path], sensitivity: str | None, threshold: float | None, *, alone: bool, as_json: bool
+    model: Path,
+    audio: Sequence[Path],
+    sensitivity: str | None,
+    threshold: float | None,
+    *,
+    alone: bool,
+    as_json: bool,
+    table: Path | None = None,
 ) -> None:
-    """Print each detection, or all as one JSON object by path; exit status 1 if a recording could not be read."""
+    """Print each detection, or all as one JSON object by path; exit status 1 if a recording could not be read.
+
+    They are written to a `table` besides, a row each.
+    """
     opened = open_model(model, alone=alone)
     threshold = opened.threshold_at(sensitivity, threshold)
     by_path: dict[str, list[dict[str, Any]]] = {}
@@ -44,6 +56,9 @@ def detect(
                 print(printable(path) + f"\t{event.time:.2f} s\t{event.score:.3f}\t" + printable(event.label))
             if not detections:
                 print(f"{printable(path)}\tnothing found")
+    if table is not None:
+        found = ({"path": printable(path), **event} for path, events in by_path.items() for event in events)
+        write_csv(table, _COLUMNS, found)
     if as_json:
         print(json.dumps(by_path))
     for fault in faults:

@@ -69,6 +69,14 @@ def test_folders_are_searched_for_what_is_audio(model, folder, capsys, caplog) -
     assert f"no audio that can be read in {folder}: gone.wav, notes.txt" in caplog.text
 
 
+def test_detections_are_rows_of_a_table(model, folder, capsys) -> None:
+    detect(model, [folder], None, None, alone=False, as_json=True, table=folder / "new" / "found.csv")
+    (event,) = json.loads(capsys.readouterr().out)[str(folder / "inner" / "no ending")]
+    lines = (folder / "new" / "found.csv").read_text(encoding="utf-8").splitlines()
+    named = folder / "inner" / "no ending"
+    assert lines == ["path,time,score,label", f"{named},{event['time']},{event['score']},hey robin"]
+
+
 def test_one_bad_recording_is_told_and_the_others_are_looked_through(model, folder, capsys) -> None:
     bad = folder / "bad.wav"
     data = (folder / "a.wav").read_bytes()

@@ -1,0 +1,130 @@
+"""`wakeword evaluate`: how good models are on somebody's recordings, beside one another."""
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from wakeword_core.config.loading import load_config
+from wakeword_core.errors import ConfigError
+from wakeword_core.evaluation.measure.wording import percent, rate
+from wakeword_core.graph.given_recordings import GivenRecordings
+from wakeword_core.text import printable
+from wakeword_pipeline.cli.logs import Bars
+
+if TYPE_CHECKING:
+    from wakeword_core.listeners.listener import Listener
+
+_AS_RECORDED = "evaluation.conditions.tuning.snr_db=[null]"
+"""The headline is of the words as they were recorded, unless a setting says otherwise."""
+_CONDITIONS = ("clean", "10 dB")
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What is evaluated, on what, and where the report goes; `home` None: what is read is not kept."""
+
+    models: Sequence[str]
+    recordings: GivenRecordings
+    conditions: Sequence[str]
+    phrase: str
+    minutes: float | None
+    out: Path
+    home: Path | None
+    settings: Sequence[str]
+    alone: bool
+    tables: bool
+
+
+def evaluate_models(request: EvaluateRequest, *, as_json: bool) -> None:
+    """Evaluate, write the report, and print its key figures as a table or as one JSON object."""
+    from wakeword_core.evaluation.streams.build import Condition
+    from wakeword_core.graph.evaluation import EVENTS_FILE, WINDOWS_FILE, evaluate, summary
+
+    settings = load_config(None, [_AS_RECORDED, *request.settings])
+    conditions = [Condition.named(name) for name in request.conditions or _CONDITIONS]
+    listeners = _listeners(request, settings.evaluation.detector)
+    with ExitStack() as stack:
+        home = request.home or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wakeword-")))
+        metrics = evaluate(
+            listeners,
+            request.recordings,
+            settings,
+            home,
+            request.out,
+            phrase=request.phrase,
+            conditions=conditions,
+            minutes=request.minutes,
+            tables=request.tables,
+            progress=stack.enter_context(Bars()),
+        )
+    report = request.out / "report.html"
+    if as_json:
+        written = [str(request.out / name) for name in (EVENTS_FILE, WINDOWS_FILE)] if request.tables else []
+        print(json.dumps({**summary(metrics), "report": str(report), "tables": written}, allow_nan=False))
+    else:
+        _print(metrics)
+        print(printable(f"The report is {report}"))
+
+
+def _listeners(request: EvaluateRequest, rules: Any) -> "list[Listener]":
+    """Open every model; engines detect by the rules of the first model where that is one of this project."""
+    from wakeword_core.listeners.listener import OwnModel
+    from wakeword_core.listeners.opening import open_listener
+
+    if twice := [model for model, count in Counter(request.models).items() if count > 1]:
+        raise ConfigError(f"the model {twice[0]} is named twice; name another with --against")
+    opened: list[Listener] = []
+    for model in request.models:
+        first = opened[0].detector if opened and isinstance(opened[0], OwnModel) else rules
+        taken = {listener.name for listener in opened}
+        listener = open_listener(model, first, alone=request.alone)
+        if listener.name in taken:
+            listener.name = model
+        opened.append(listener)
+    return opened
+
+
+def _print(metrics: Mapping[str, Any]) -> None:
+    models = metrics["models"]
+    stream = models[0]["stream"]
+    counts = metrics["counts"]
+    title = (
+        f"{metrics['phrase']!r}: {counts.get('positive', 0):,} recordings of the word "
+        f"({', '.join(metrics['target_conditions'])}), {stream['background_hours']:.2f} h of other sound"
+    )
+    table = Table(title=Text(printable(title), "bold"), title_justify="left", show_lines=True)
+    table.add_column("model", overflow="fold")
+    for heading in ("missed", "false alarms\nan hour"):
+        table.add_column(heading, justify="right")
+    for point in models[0]["fah_points"]:
+        table.add_column(f"missed at\n{point['target_fah']:g} an hour", justify="right")
+    for model in models:
+        stream = model["stream"]
+        low, high = stream["fah_interval"]
+        table.add_row(
+            Text(printable(model["name"])),
+            _share(stream["frr"], stream["frr_interval"]),
+            f"{rate(stream['fah'])}\n{rate(low)} to {rate(high)}",
+            *(
+                _share(point["frr"], point["frr_interval"]) if point["reachable"] else "unreachable"
+                for point in model["fah_points"]
+            ),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    if metrics["left_out"]:
+        console.print(f"{len(metrics['left_out']):,} recordings are left out; the report says why.")
+
+
+def _share(share: float, interval: Sequence[float]) -> str:
+    low, high = interval
+    return f"{percent(share)}\n{percent(low)} to {percent(high)}"
