@@ -123,7 +123,7 @@ def _trained(name: str, seed: int, given: argparse.Namespace) -> Trained:
 
 
 def _missed_on_test(model_file: Path, shards: Path, targets: Sequence[float], config: Config) -> dict[str, Any]:
-    from wakeword_core.evaluation.streams.build import target_conditions
+    from wakeword_core.evaluation.streams.conditions import target_conditions
     from wakeword_core.evaluation.streams.scores import score_streams
     from wakeword_core.runtime import WakewordModel
 

@@ -32,7 +32,8 @@ from rich.table import Table
 from wakeword_core.config import Config, DetectorConfig, Split
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, ConfigError, WakewordError
-from wakeword_core.evaluation.streams.build import Condition, background_sessions
+from wakeword_core.evaluation.streams.build import background_sessions
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import StreamScores, hear_streams
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import Tradeoff

@@ -30,7 +30,7 @@ from words import TARGETS, argument_parser, built_up_to_onnx, with_judge
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError, DataError
-from wakeword_core.evaluation.streams.build import Condition
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, Tradeoff

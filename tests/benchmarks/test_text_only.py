@@ -14,7 +14,8 @@ import text_only
 
 from wakeword_core.config import Config, DetectorConfig
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
+from wakeword_core.evaluation.streams.build import SourceSpan, Word
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.graph.project import Project
 

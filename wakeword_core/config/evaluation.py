@@ -1,10 +1,21 @@
 """Settings of the detector, the stream test and the report."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from wakeword_core.config.base import DecidesIf, Settings
+
+Way = Literal["telephone", "gsm", "opus", "microphone", "quiet", "clipped"]
+WAYS: tuple[Way, ...] = get_args(Way)
+"""On which words may reach a model."""
+Under = Literal["noise", "speech", "music"]
+UNDER: tuple[Under, ...] = get_args(Under)
+"""What may lie under words."""
+
+
+def _on_way(way: Way) -> DecidesIf:
+    return DecidesIf(lambda test: way in test.ways)
 
 
 class DetectorConfig(Settings):
@@ -99,6 +110,27 @@ class TestConditionsConfig(Settings):
     far_snr_db: tuple[float | None, ...] = Field((None, 10.0), description="The same for positives across a room.")
     far_rooms: int = Field(32, ge=1, le=4_096, description="Rooms generated when no recordings of rooms exist.")
     far_rt60_seconds: tuple[float, float] = Field((0.2, 0.8), description="Reverberation time of generated rooms.")
+    speech_db: Annotated[tuple[float, ...], DecidesIf(lambda test: bool(test.speech_db))] = Field(
+        (), description="Other people's speech under the positives, at these ratios of the word to it in dB."
+    )
+    music_db: Annotated[tuple[float, ...], DecidesIf(lambda test: bool(test.music_db))] = Field(
+        (), description="Music, which is computed, under the positives, likewise."
+    )
+    ways: Annotated[tuple[Way, ...], DecidesIf(lambda test: bool(test.ways))] = Field(
+        (),
+        description="Ways on which positives reach the model besides: a telephone's band and 8 bits, the codec of GSM "
+        "or Opus, a microphone that colours, very quiet, or clipped.",
+    )
+    opus_kbps: Annotated[float, _on_way("opus")] = Field(
+        12.0, ge=6, le=256, description="Bit rate of Opus, in thousands a second."
+    )
+    microphone_db: Annotated[float, _on_way("microphone")] = Field(
+        12.0, ge=0, le=40, description="The most that the microphone raises or lowers an octave."
+    )
+    quiet_dbfs: Annotated[float, _on_way("quiet")] = Field(-50.0, ge=-80, le=0, description="Level of a quiet word.")
+    clipped_db: Annotated[float, _on_way("clipped")] = Field(
+        12.0, ge=0, le=60, description="How far the loudest sample of a clipped word is above what fits."
+    )
 
     @field_validator("far_rt60_seconds")
     @classmethod

@@ -9,7 +9,7 @@ import numpy as np
 from wakeword_core.config import Config
 from wakeword_core.evaluation.measure.clips import onnx_clip_scores
 from wakeword_core.evaluation.measure.metrics import clip_metrics
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.scores import score_streams
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.export.cost import cpu_ms_per_window, windows_ms_per_second

@@ -18,13 +18,14 @@ from wakeword_core.features.frontend import on_device
 
 _OCTAVES_HERTZ = 62.5 * 2.0 ** np.arange(8)
 """A microphone's response is drawn at each of these, and is smooth in between."""
+OCTAVES = len(_OCTAVES_HERTZ)
 _TELEPHONE_SHARE = 0.2
 _NARROW_SHARE = 0.6
 """Of devices with a narrower band: telephones and others whose codec leaves out what is high."""
 _OVERLOADED_SHARE = 0.3
 _HARD_SHARE = 0.5
 """Of overloaded devices: those that cut a sample off; the others bend it."""
-_TELEPHONE_HERTZ = (300.0, 3_400.0)
+TELEPHONE_HERTZ = (300.0, 3_400.0)
 _TELEPHONE_RATE = 8_000
 _LOW_ORDER, _HIGH_ORDER = 2, 16
 """Slopes of the edges of a band: gentle as a microphone's, and steep as a codec's."""
@@ -62,24 +63,30 @@ class Devices:
 
 def draw_devices(keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], augment: AugmentConfig) -> Devices:
     """Draw the device of each row by its key [rows]; `clean` rows [rows] have none."""
-    u = uniforms(keys, 8 + len(_OCTAVES_HERTZ), stream=3)
+    u = uniforms(keys, 8 + OCTAVES, stream=3)
     used = (u[:, 0] < augment.device_probability) & ~clean
     telephone = used & (u[:, 1] < _TELEPHONE_SHARE)
     narrow = used & (u[:, 1] < _NARROW_SHARE)
     overloaded = used & (u[:, 2] < _OVERLOADED_SHARE)
-    # half of the range is a tilt from the lowest to the highest octave, half is peaks and dips
-    tilt = (2 * u[:, 7:8] - 1) * np.linspace(-1, 1, len(_OCTAVES_HERTZ))
-    colour = augment.device_colour_db * 0.5 * (tilt + 2 * u[:, 8:] - 1)
     low, high = between(u[:, 4], augment.device_low_cut_hz), between(u[:, 5], augment.device_high_cut_hz)
     return Devices(
         used=used,
-        colour_db=colour.astype(np.float32),
-        low_cut_hz=np.where(telephone, np.float32(_TELEPHONE_HERTZ[0]), low),
-        high_cut_hz=np.where(telephone, np.float32(_TELEPHONE_HERTZ[1]), np.where(narrow, high, np.float32(np.inf))),
+        colour_db=colours(u[:, 7:], augment.device_colour_db),
+        low_cut_hz=np.where(telephone, np.float32(TELEPHONE_HERTZ[0]), low),
+        high_cut_hz=np.where(telephone, np.float32(TELEPHONE_HERTZ[1]), np.where(narrow, high, np.float32(np.inf))),
         overload_db=np.where(overloaded, between(u[:, 6], augment.device_overload_db), np.float32(0)),
         hard=u[:, 3] < _HARD_SHARE,
         telephone=telephone,
     )
+
+
+def colours(u: npt.NDArray[np.floating], range_db: float) -> Floats:
+    """Return the colours of microphones, [rows, octaves] in dB, for numbers from 0 to 1 [rows, 1 + octaves].
+
+    Half of the range is a tilt from the lowest to the highest octave, half is peaks and dips.
+    """
+    tilt = (2 * u[:, :1] - 1) * np.linspace(-1, 1, OCTAVES)
+    return (range_db * 0.5 * (tilt + 2 * u[:, 1:] - 1)).astype(np.float32)
 
 
 class DeviceSounds:

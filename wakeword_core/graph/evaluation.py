@@ -8,7 +8,7 @@ from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.report.players import stream_players
 from wakeword_core.evaluation.report.side_by_side import Sounds, write_side_by_side
-from wakeword_core.evaluation.streams.build import Condition, all_conditions, target_conditions
+from wakeword_core.evaluation.streams.conditions import Condition, all_conditions, target_conditions
 from wakeword_core.features.mel import new_front_end
 from wakeword_core.files import write_csv
 from wakeword_core.graph.given_recordings import GivenRecordings, PackedRecordings, config_for, pack

@@ -29,6 +29,8 @@ class GivenRecordings:
 
     words: Sequence[str]
     background: Sequence[str] = ()
+    speech: Sequence[str] = ()
+    """Of people who say something else."""
     labels: str | None = None
     speaker: str = "unknown"
 
@@ -58,9 +60,8 @@ def config_for(given: GivenRecordings, words: Sequence[str], settings: Config, c
         if given.labels is not None:
             about |= {"labels": given.labels, "words": list(words), "role": "negative"}
         sources.append({"name": _name(path, names), "path": path, "split": _SPLIT, **about})
-    sources += [
-        {"name": _name(path, names), "path": path, "split": _SPLIT, "role": "background"} for path in given.background
-    ]
+    for role, paths in (("background", given.background), ("negative", given.speech)):
+        sources += [{"name": _name(path, names), "path": path, "split": _SPLIT, "role": role} for path in paths]
     return with_settings(settings, {"phrase": words[0], "data.sources": sources, **changes})
 
 

@@ -12,7 +12,7 @@ import torch
 from wakeword_core.audio import from_pcm16
 from wakeword_core.config import NEGATIVE_LABEL, Config, EvaluationConfig, unique_name
 from wakeword_core.config.judge import JUDGE_RATE
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams

@@ -9,7 +9,7 @@ import numpy as np
 
 from wakeword_core.config import Config, EvaluationConfig
 from wakeword_core.evaluation.report.cascade import TOGETHER
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams, told_by_word, word_rates

@@ -9,7 +9,7 @@ import numpy as np
 
 from wakeword_core.config import Config
 from wakeword_core.evaluation.measure.wording import rule
-from wakeword_core.evaluation.streams.build import Condition
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, StreamScores, hear_streams, prepare_sessions
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, WordRate, told_by_word, word_rates
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, Tradeoff

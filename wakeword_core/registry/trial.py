@@ -17,7 +17,7 @@ from wakeword_core.evaluation.measure.intervals import (
     share_difference,
 )
 from wakeword_core.evaluation.measure.wording import measure, percent, rate, signed
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, SweepPoint, Tradeoff, recordings

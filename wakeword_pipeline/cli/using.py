@@ -62,6 +62,10 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Other sound, in which false alarms are counted: likewise, and may be repeated."),
     ] = None,
+    speech: Annotated[
+        list[str] | None,
+        typer.Option(help="Recordings of people who say other things: likewise, and may be repeated."),
+    ] = None,
     against: Annotated[
         list[str] | None, typer.Option(metavar="MODEL", help="Another model to hear the same; may be repeated.")
     ] = None,
@@ -69,7 +73,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="How the words sound besides as they were recorded, such as '5 dB' or 'far, 10 dB'; may be repeated. "
+            help="How the words sound besides as they were recorded, such as '5 dB' or telephone; may be repeated. "
             "\\[default: 10 dB]",
         ),
     ] = None,
@@ -105,7 +109,7 @@ def evaluate(
 
     request = EvaluateRequest(
         models=[model, *(against or ())],
-        recordings=GivenRecordings(source, background or (), labels, speaker),
+        recordings=GivenRecordings(source, background or (), speech or (), labels, speaker),
         conditions=condition or (),
         phrase=phrase,
         minutes=minutes,

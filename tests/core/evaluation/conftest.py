@@ -10,7 +10,8 @@ import pytest
 
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config, ShardsConfig
-from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
+from wakeword_core.evaluation.streams.build import SourceSpan, Word
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.shards.building import build_shards
 from wakeword_core.shards.packed_split import iter_recordings

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from wakeword_core.config import Config
-from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
+from wakeword_core.evaluation.streams.build import SourceSpan, Word
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.export import comparison
 from wakeword_core.export.comparison import stream_figures

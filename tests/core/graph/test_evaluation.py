@@ -12,7 +12,7 @@ from wakeword_core.audio import write_audio
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError, DataError
-from wakeword_core.evaluation.streams.build import Condition
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.graph.evaluation import EVENTS_FILE, WINDOWS_FILE, evaluate, summary
 from wakeword_core.graph.given_recordings import GivenRecordings
 from wakeword_core.listeners.opening import open_listener
@@ -171,10 +171,17 @@ def test_a_rule_tells_several_words_apart(recordings, models, settings, tmp_path
     for folder, index in ((WORD, 0), ("computer", 1), ("computer", 2), ("street", 3)):
         save(tmp_path / "said" / folder / f"{index}.wav", loud_and_quiet(1.5, 30 + index))
     listener = open_listener(str(models / "two words"), settings.evaluation.detector)
-    given = GivenRecordings([str(tmp_path / "said")], [str(recordings / "other")], labels="parent")
+    save(tmp_path / "talk" / "0.wav", loud_and_quiet(1.5, 40))
+    given = GivenRecordings(
+        [str(tmp_path / "said")], [str(recordings / "other")], [str(tmp_path / "talk")], labels="parent"
+    )
     out = tmp_path / "out"
-    metrics = evaluate([listener], given, settings, tmp_path / "home", out, conditions=[Condition(None)])
-    assert metrics["counts"] == {"positive": 3, "negative": 1, "background": 2}
+    conditions = [Condition(None, way="telephone"), Condition(5.0, under="speech")]
+    metrics = evaluate([listener], given, settings, tmp_path / "home", out, conditions=conditions)
+    assert metrics["counts"] == {"positive": 3, "negative": 2, "background": 2}
+    assert [one["name"] for one in metrics["models"][0]["stream"]["conditions"]] == [
+        "clean", "telephone", "speech 5 dB",
+    ]  # fmt: skip
     said = {word["name"]: word["words"] for word in metrics["models"][0]["by_word"]}
     assert said == {WORD: 1, "computer": 2}
 

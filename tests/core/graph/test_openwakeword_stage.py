@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from wakeword_core.config import Config
-from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
+from wakeword_core.evaluation.streams.build import SourceSpan, Word
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import CheckRun, StageRun, Verdict

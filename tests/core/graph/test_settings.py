@@ -70,6 +70,10 @@ STALE: dict[str, tuple[str, ...]] = {
     "evaluation.streams": STREAMED,
     "evaluation.conditions.tuning": STREAMED,
     "evaluation.conditions.test": (REPORT, JUDGED),
+    "evaluation.conditions.test.opus_kbps": (),  # of ways, of which there is none
+    "evaluation.conditions.test.microphone_db": (),
+    "evaluation.conditions.test.quiet_dbfs": (),
+    "evaluation.conditions.test.clipped_db": (),
     "evaluation.detector": (CALIBRATED, REPORT, JUDGED, OPENWAKEWORD, TFLITE),
     "evaluation.tuning": (CALIBRATED, REPORT, JUDGED, TFLITE),
     "evaluation.calibration": (CALIBRATED, REPORT, JUDGED),

@@ -13,7 +13,8 @@ import torch
 from wakeword_core.config import Config
 from wakeword_core.config.judge import JudgeHeadConfig
 from wakeword_core.errors import ArtifactError, WakewordError
-from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
+from wakeword_core.evaluation.streams.build import SourceSpan, Word
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.operating_points import choose_operating_points
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.judge.head import JudgeHead, JudgeHeads

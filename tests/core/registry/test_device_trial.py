@@ -12,7 +12,8 @@ import pytest
 
 from wakeword_core.config import Config
 from wakeword_core.errors import ArtifactError
-from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
+from wakeword_core.evaluation.streams.build import SourceSpan, Word
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.graph.stages import comparison
 from wakeword_core.registry import trial

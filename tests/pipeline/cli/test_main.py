@@ -44,6 +44,7 @@ SURFACE = {
     "evaluate": {
         "--source",
         "--background",
+        "--speech",
         "--against",
         "--condition",
         "--phrase",

@@ -29,7 +29,7 @@ from wakeword_core.evaluation.report.suspicious import (
     suspicious_recordings,
 )
 from wakeword_core.evaluation.report.windows import group_figures, window_figures
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import StreamScores, score_streams

@@ -12,13 +12,8 @@ from numpy.typing import NDArray
 
 from wakeword_core.audio import Pcm, encode_flac
 from wakeword_core.config import Config
-from wakeword_core.evaluation.streams.build import (
-    CONFUSABLE_ROLES,
-    Condition,
-    Session,
-    background_sessions,
-    positive_sessions,
-)
+from wakeword_core.evaluation.streams.build import CONFUSABLE_ROLES, Session, background_sessions, positive_sessions
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult
 
 FrontEnd = Callable[[Pcm], NDArray[np.float32]]

@@ -1,7 +1,5 @@
 """Continuous audio from the recordings of one split: words with pauses, in any condition, and plain background."""
 
-import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,108 +10,21 @@ from numpy.typing import NDArray
 
 from wakeword_core.audio import from_pcm16, to_pcm16
 from wakeword_core.config import Config, Role
-from wakeword_core.config.evaluation import ConditionsConfig, TestConditionsConfig
-from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.config.evaluation import TestConditionsConfig
+from wakeword_core.errors import DataError
+from wakeword_core.evaluation.streams.beds import SPOKEN_ROLES, NoiseBed
+from wakeword_core.evaluation.streams.conditions import Condition
+from wakeword_core.evaluation.streams.ways import levelled, passed
 from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.shards.shard_file import Recording
-
-log = logging.getLogger(__name__)
-
-_DECIBELS = re.compile(r"(-?\d+(?:\.\d+)?) ?dB")
 
 Floats = NDArray[np.float32]
 Measure = Callable[[NDArray[np.int16]], float]
 """int16 [samples] of a recording -> seconds from the first to the last speech in it, NaN without any."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Noise `snr_db` below the word (None: clean), the word `far` (through a room) or near."""
-
-    snr_db: float | None
-    far: bool = False
-
-    @property
-    def name(self) -> str:
-        """The name for people: "clean", "10 dB", "far", "far, 10 dB"."""
-        noise = "" if self.snr_db is None else f"{self.snr_db:g} dB"
-        return ", ".join(part for part in ("far" if self.far else "", noise) if part) or "clean"
-
-    @classmethod
-    def named(cls, name: str) -> "Condition":
-        """Return the condition of a name for people; ConfigError where there is none."""
-        parts = [part.strip() for part in name.split(",")]
-        noise = [match for part in parts if (match := _DECIBELS.fullmatch(part))]
-        condition = cls(float(noise[0][1]) if noise else None, far="far" in parts)
-        if sorted(parts) != sorted([condition.name] if condition.name == "clean" else condition.name.split(", ")):
-            raise ConfigError(f"there is no condition {name!r}; one is clean, 10 dB, far, or far, 10 dB")
-        return condition
-
-
-def target_conditions(conditions: ConditionsConfig) -> tuple[Condition, ...]:
-    """Return the conditions that the headline miss rate and all tuning look at."""
-    return _ordered(Condition(snr_db) for snr_db in conditions.tuning.snr_db)
-
-
-def all_conditions(conditions: ConditionsConfig) -> tuple[Condition, ...]:
-    """Return the conditions of the test, the targets among them: near before far, from quiet to loud noise."""
-    near = [Condition(snr_db) for snr_db in (*conditions.test.snr_db, *conditions.tuning.snr_db)]
-    return _ordered([*near, *(Condition(snr_db, far=True) for snr_db in conditions.test.far_snr_db)])
-
-
-def _ordered(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
-    return tuple(
-        sorted(
-            dict.fromkeys(conditions),
-            key=lambda condition: (condition.far, condition.snr_db is not None, -(condition.snr_db or 0.0)),
-        )
-    )
-
-
-NOISE_ROLES: tuple[Role, ...] = ("noise", "background", "negative")
-"""What may lie under the words, best first."""
 _FLOOR_SECONDS = 8.0
 """The floor repeats after this long: nobody hears it, and normal numbers are slow to draw."""
 _OTHER_ROOMS = 2**31
 """Added to the seed, which is below it: no room of the test is one of training's."""
-
-
-class NoiseBed:
-    """Noise without end: the noise recordings of a split one after the other, each entered at a random place."""
-
-    def __init__(self, shards_folder: Path, random: np.random.Generator) -> None:
-        self._folder = shards_folder
-        self._random = random
-        self._rest: NDArray[np.int16] = np.empty(0, dtype=np.int16)
-        self._source = self._cycle()
-
-    def take(self, samples: int) -> Floats:
-        """Return the next `samples` samples, in [-1, 1]."""
-        taken, missing = [], samples
-        while missing:
-            if not len(self._rest):
-                self._rest = next(self._source)
-            taken.append(self._rest[:missing])
-            missing -= len(taken[-1])
-            self._rest = self._rest[len(taken[-1]) :]
-        return from_pcm16(np.concatenate(taken))
-
-    def _cycle(self) -> Iterator[NDArray[np.int16]]:
-        role = self._role()
-        while True:
-            for recording in iter_recordings(self._folder, roles=(role,)):
-                if recording.audio.any():
-                    yield np.roll(recording.audio, -int(self._random.integers(len(recording.audio))))
-
-    def _role(self) -> Role:
-        for role in NOISE_ROLES:
-            if any(recording.audio.any() for recording in iter_recordings(self._folder, roles=(role,))):
-                log.debug("words are mixed with the %s recordings of %s", role, self._folder)
-                return role
-        raise DataError(
-            f"{self._folder} has no noise to put under the wake words; add a source of role noise, or set "
-            "evaluation.conditions.{test.snr_db,test.far_snr_db,tuning.snr_db} to [null]"
-        )
 
 
 class Rooms:
@@ -194,8 +105,6 @@ def _around(word: slice, samples: int) -> slice:
 POSITIVE_ROLES: tuple[Role, ...] = ("positive",)
 BACKGROUND_ROLES: tuple[Role, ...] = ("negative", "background", "noise")
 """What false alarms an hour are counted on: sound as dense in words as life is."""
-SPOKEN_ROLES: tuple[Role, ...] = ("negative", "hard_negative")
-"""Recordings of people who say something else; of noise and background nobody knows what is in them."""
 CONFUSABLE_ROLES: tuple[Role, ...] = ("hard_negative",)
 """Phrases picked because they sound alike, which are counted apart: nobody lives with hours of nothing else."""
 
@@ -294,16 +203,19 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, condition:
     """Yield sessions of every positive recording of the split once in a condition, with pauses, in shard order.
 
     The ratio of a condition is that of the powers of recording and noise over the span of the word. The noise is one
-    unbroken bed made of the split's noise recordings, cycled; a far recording is reverberated, the noise is not. A
-    session lasts `session_minutes` at most, unless a single recording is longer. The same seed gives the same samples,
+    unbroken bed made of the split's noise recordings, cycled; a far recording is reverberated, the noise is not. All of
+    it arrives on the way of the condition. A session lasts `session_minutes` at most, unless a single recording is
+    longer. The same seed gives the same samples,
     and the same room and stretch of noise to a word in every condition.
     """
     layout = _Layout.of(config)
     floor = _floor(layout.rate, config.evaluation.streams.floor_dbfs, [seed, 0])
-    bed = None if condition.snr_db is None else NoiseBed(shards_folder, np.random.default_rng([seed, 1]))
+    bed = None
+    if condition.snr_db is not None:
+        bed = NoiseBed.of(condition.under, shards_folder, layout.rate, np.random.default_rng([seed, 1]))
     rooms = None
+    test = config.evaluation.conditions.test
     if condition.far:
-        test = config.evaluation.conditions.test
         rooms = Rooms(shards_folder, test, layout.rate, config.seed, np.random.default_rng([seed, 3]))
     quiet = 10 ** (config.data.audio.silence_dbfs / 10)
     whole = (
@@ -314,12 +226,14 @@ def positive_sessions(shards_folder: Path, config: Config, seed: int, condition:
         ends = [(round(word.start * layout.rate), round(word.end * layout.rate)) for word in words]
         spans = [slice(start, max(end, start + 1)) for start, end in ends]
         speech = _speech(pieces, spans, length, rooms)
+        recordings = [slice(piece.start, piece.start + piece.length) for piece in pieces]
         if bed is not None or rooms is not None:
-            recordings = [slice(piece.start, piece.start + piece.length) for piece in pieces]
             noise = bed.take(length) if bed is not None else None
             stretch = round(config.evaluation.streams.noise_seconds * layout.rate)
             speech = mix(speech, noise, spans, recordings, condition.snr_db, quiet, stretch)
-        yield Session(_with_floor(speech, floor), words, _spans(pieces, layout.rate))
+        sound = levelled(speech, condition.way, test, spans, recordings) + np.resize(floor, length)
+        arrived = passed(sound, condition.way, test, layout.rate, seed)
+        yield Session(to_pcm16(arrived), words, _spans(pieces, layout.rate))
 
 
 def background_sessions(
@@ -340,16 +254,12 @@ def background_sessions(
         for piece in pieces:
             samples = piece.recording.audio[piece.offset - piece.lead : piece.offset + piece.length]
             sound[piece.start - piece.lead : piece.start + piece.length] = from_pcm16(samples)
-        yield Session(_with_floor(sound, floor), [], _spans(pieces, layout.rate, measure))
+        yield Session(to_pcm16(sound + np.resize(floor, length)), [], _spans(pieces, layout.rate, measure))
 
 
 def _floor(rate: int, level_dbfs: float, seed: list[int]) -> Floats:
     noise = np.random.default_rng(seed).standard_normal(round(_FLOOR_SECONDS * rate), dtype=np.float32)
     return (noise * np.float32(10 ** (level_dbfs / 20))).astype(np.float32)
-
-
-def _with_floor(sound: Floats, floor: Floats) -> NDArray[np.int16]:
-    return to_pcm16(sound + np.resize(floor, len(sound)))
 
 
 def _placed(pieces: Iterable[_Piece], layout: _Layout) -> Iterator[tuple[list[_Piece], int]]:

@@ -13,7 +13,7 @@ words at every operating point, and `--threshold` and the curve of a report mean
 import numpy as np
 
 from wakeword_core.config import DetectorConfig, EvaluationConfig
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.scores import StreamScores
 from wakeword_core.evaluation.streams.tail import background_threshold, validation_tradeoff
 from wakeword_core.evaluation.streams.thresholds import logit

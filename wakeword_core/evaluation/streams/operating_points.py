@@ -16,7 +16,7 @@ from wakeword_core.evaluation.measure.calibration import calibrated, fit_calibra
 from wakeword_core.evaluation.measure.clips import clip_logits
 from wakeword_core.evaluation.measure.intervals import wilson_interval
 from wakeword_core.evaluation.measure.plots import reliability_diagram
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.handicaps import equal_shares
 from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import StreamScorer, StreamScores, score_streams

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wakeword_core.evaluation.measure.intervals import Interval, wilson_interval
-from wakeword_core.evaluation.streams.build import SPOKEN_ROLES, SourceSpan
+from wakeword_core.evaluation.streams.beds import SPOKEN_ROLES
+from wakeword_core.evaluation.streams.build import SourceSpan
 from wakeword_core.evaluation.streams.scores import FalseAlarm, SessionScores, StreamScores
 
 _USUAL = 95

@@ -16,15 +16,14 @@ from wakeword_core.evaluation.streams.build import (
     BACKGROUND_ROLES,
     CONFUSABLE_ROLES,
     POSITIVE_ROLES,
-    Condition,
     Session,
     SourceSpan,
     Word,
-    all_conditions,
     background_sessions,
     positive_sessions,
     seconds_of,
 )
+from wakeword_core.evaluation.streams.conditions import Condition, all_conditions
 from wakeword_core.evaluation.streams.speech import SpeechMeter
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime.detector import Handicaps, PreparedScores, event_indices, lowered, prepare, wake_scores

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from wakeword_core.config import DetectorConfig, EvaluationConfig
 from wakeword_core.evaluation.measure.intervals import Interval, poisson_interval, wilson_interval
-from wakeword_core.evaluation.streams.build import Condition, Word, target_conditions
+from wakeword_core.evaluation.streams.build import Word
+from wakeword_core.evaluation.streams.conditions import Condition, target_conditions
 from wakeword_core.evaluation.streams.phrases import ShortPhrases, short_phrases
 from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, PreparedSession, StreamScores, prepare_sessions
 from wakeword_core.evaluation.streams.thresholds import headline

@@ -13,7 +13,7 @@ from wakeword_core.config.evaluation import ConditionsConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.intervals import Interval, poisson_interval, poisson_upper_bound, wilson_interval
 from wakeword_core.evaluation.measure.wording import needed_hours, percent, rate
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.scores import StreamScores, prepare_sessions
 
 _LEAST_LOGIT_DISTANCE = 1e-7

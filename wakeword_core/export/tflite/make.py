@@ -12,7 +12,7 @@ import numpy as np
 
 from wakeword_core.config import Config, Platform
 from wakeword_core.errors import ConfigError
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.scores import score_streams
 from wakeword_core.evaluation.streams.thresholds import logit
 from wakeword_core.export.tflite.limits import LARGEST_FEATURE, MAX_ARENA, off_because, problems, untrained

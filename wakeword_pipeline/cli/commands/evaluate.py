@@ -46,7 +46,7 @@ class EvaluateRequest:
 
 def evaluate_models(request: EvaluateRequest, *, as_json: bool) -> None:
     """Evaluate, write the report, and print its key figures as a table or as one JSON object."""
-    from wakeword_core.evaluation.streams.build import Condition
+    from wakeword_core.evaluation.streams.conditions import Condition
     from wakeword_core.graph.evaluation import EVENTS_FILE, WINDOWS_FILE, evaluate, summary
 
     settings = load_config(None, [_AS_RECORDED, *request.settings])

@@ -12,7 +12,8 @@ from PIL import Image
 
 from wakeword_core.config import FrontendConfig
 from wakeword_core.evaluation.report.players import cut, mel_png, moment_excerpts, players, word_excerpts
-from wakeword_core.evaluation.streams.build import Condition, background_sessions, positive_sessions
+from wakeword_core.evaluation.streams.build import background_sessions, positive_sessions
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.features.mel import NumpyFrontend
 
 RATE = 16_000

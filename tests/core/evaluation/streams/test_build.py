@@ -7,17 +7,9 @@ import pytest
 
 from wakeword_core.config import Config
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.streams import build
-from wakeword_core.evaluation.streams.build import (
-    CONFUSABLE_ROLES,
-    Condition,
-    Rooms,
-    all_conditions,
-    background_sessions,
-    mix,
-    positive_sessions,
-    target_conditions,
-)
+from wakeword_core.evaluation.streams import beds, build
+from wakeword_core.evaluation.streams.build import CONFUSABLE_ROLES, Rooms, background_sessions, mix, positive_sessions
+from wakeword_core.evaluation.streams.conditions import Condition, all_conditions, target_conditions
 from wakeword_core.features.materials import generate_rooms
 
 RATE = 16_000
@@ -122,7 +114,8 @@ def test_noise_is_of_the_same_split_and_cycled(shards, config, monkeypatch):
         return original(folder, roles)
 
     original = build.iter_recordings
-    monkeypatch.setattr(build, "iter_recordings", spy)
+    for module in (build, beds):
+        monkeypatch.setattr(module, "iter_recordings", spy)
     assert sum(len(one.pcm) for one in positive_sessions(shards.folder, config, 1, Condition(5.0))) / RATE > 20
     assert set(asked) == {("positive",), ("noise",)} and asked.count(("noise",)) >= 3
 

@@ -8,7 +8,7 @@ import torch
 
 from wakeword_core.config import Config
 from wakeword_core.evaluation.streams import operating_points
-from wakeword_core.evaluation.streams.build import target_conditions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.operating_points import (
     OperatingPoints,
     calibrate_model,

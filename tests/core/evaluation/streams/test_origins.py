@@ -6,7 +6,7 @@ import pytest
 
 from wakeword_core.config import EvaluationConfig
 from wakeword_core.evaluation.measure.intervals import wilson_interval
-from wakeword_core.evaluation.streams.build import Condition
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.origins import Origins, with_real_background
 from wakeword_core.evaluation.streams.scores import without_background
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams

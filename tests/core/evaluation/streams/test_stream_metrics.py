@@ -9,7 +9,7 @@ import pytest
 from wakeword_core.config import EvaluationConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.intervals import wilson_interval
-from wakeword_core.evaluation.streams.build import Condition, all_conditions
+from wakeword_core.evaluation.streams.conditions import Condition, all_conditions
 from wakeword_core.evaluation.streams.scores import score_streams
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import Tradeoff

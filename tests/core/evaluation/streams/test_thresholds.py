@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from wakeword_core.config import EvaluationConfig
 from wakeword_core.errors import DataError
 from wakeword_core.evaluation.measure.intervals import poisson_interval, wilson_interval
-from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
+from wakeword_core.evaluation.streams.build import SourceSpan, Word
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import SessionScores
 from wakeword_core.evaluation.streams.stream_metrics import evaluate_streams
 from wakeword_core.evaluation.streams.thresholds import Tradeoff

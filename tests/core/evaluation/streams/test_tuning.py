@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from wakeword_core.config import EvaluationConfig
-from wakeword_core.evaluation.streams.build import Condition, SourceSpan
+from wakeword_core.evaluation.streams.build import SourceSpan
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.operating_points import candidates, tune_detector
 from wakeword_core.evaluation.streams.scores import SessionScores
 from wakeword_core.evaluation.streams.thresholds import Tradeoff

@@ -9,7 +9,8 @@ import pytest
 
 from wakeword_core.config import EvaluationConfig
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.streams.build import Condition, SourceSpan, Word
+from wakeword_core.evaluation.streams.build import SourceSpan, Word
+from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.evaluation.streams.scores import SessionScores, StreamScores
 from wakeword_core.evaluation.streams.tail import tail_threshold
 from wakeword_core.export.tflite import runtimes
