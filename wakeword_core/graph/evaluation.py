@@ -1,10 +1,11 @@
 """Models of any kind on recordings that somebody gives: played to all of them, measured, and written as a report."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.config import Config
+from wakeword_core.config import Config, spelling
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.report.players import stream_players
 from wakeword_core.evaluation.report.side_by_side import Sounds, write_side_by_side
@@ -17,6 +18,8 @@ from wakeword_core.listeners.hearing import Heard, differences, hear
 from wakeword_core.listeners.listener import Listener
 from wakeword_core.listeners.tables import EVENT_COLUMNS, WINDOW_COLUMNS, events, windows
 from wakeword_core.progress import Progress, silent
+
+log = logging.getLogger(__name__)
 
 EVENTS_FILE, WINDOWS_FILE = "events.csv", "windows.csv"
 
@@ -41,6 +44,7 @@ def evaluate(
     as `hear_streams` takes it.
     """
     words = _words(listeners[0], phrase)
+    _tell_of_other_words(listeners, words)
     config = config_for(given, words, settings, _test_settings(listeners))
     project = Project(config, home, progress)
     packed = pack(project, words)
@@ -66,6 +70,14 @@ def _words(listener: Listener, phrase: str) -> tuple[str, ...]:
     if not words:
         raise ConfigError(f"{listener.name} does not say which wake word it is for; name it with --phrase")
     return words
+
+
+def _tell_of_other_words(listeners: Sequence[Listener], words: Sequence[str]) -> None:
+    """Warn of listeners that are made for none of the words, whose misses say nothing of them."""
+    known = set(map(spelling, words))
+    for listener in listeners:
+        if listener.phrase and not known & set(map(spelling, listener.labels[1:])):
+            log.warning("%s is made for %r, and the test is of %s", listener.name, listener.phrase, " and ".join(words))
 
 
 def _test_settings(listeners: Sequence[Listener]) -> dict[str, Any]:

@@ -167,6 +167,18 @@ def test_a_table_tells_what_is_said_and_rows_of_other_splits_are_left_out(
     assert left_out["path"].endswith("5.wav") and "split train" in left_out["reason"]
 
 
+def test_a_model_that_is_made_for_another_word_is_told_of(recordings, models, settings, tmp_path, caplog) -> None:
+    listeners = [
+        open_listener(str(models / name), settings.evaluation.detector, name) for name in ("good", "other rate")
+    ]
+    with pytest.raises(ConfigError):
+        evaluate(listeners, GivenRecordings([]), settings, tmp_path, tmp_path, phrase="Hey, Robin!")
+    assert caplog.text == ""
+    with pytest.raises(ConfigError):
+        evaluate(listeners, GivenRecordings([]), settings, tmp_path, tmp_path, phrase="hey jude")
+    assert "good is made for 'hey robin', and the test is of hey jude" in caplog.text
+
+
 def test_a_rule_tells_several_words_apart(recordings, models, settings, tmp_path) -> None:
     for folder, index in ((WORD, 0), ("computer", 1), ("computer", 2), ("street", 3)):
         save(tmp_path / "said" / folder / f"{index}.wav", loud_and_quiet(1.5, 30 + index))
