@@ -17,7 +17,7 @@ _ENGINES = {engine.name.casefold(): engine for engine in (MicroWakeWord, OpenWak
 
 
 def open_listener(model: str, rules: DetectorConfig, name: str = "", *, alone: bool = False) -> Listener:
-    """Open a model, which is called `name` or by its file.
+    """Open a model, which is called `name` or by its file or folder.
 
     It is a file of this project, in any of its formats, or the folder that holds model.onnx, which is opened with its
     judge unless `alone`; a .tflite with its manifest beside it, or that manifest; one for openWakeWord without; or a
@@ -28,7 +28,7 @@ def open_listener(model: str, rules: DetectorConfig, name: str = "", *, alone: b
     path = Path(model)
     if (engine := _ENGINES.get(kind.casefold())) and not path.exists():
         return engine(word, rules, name or model)
-    name = name or (path.name if path.is_file() else str(path))
+    name = name or path.resolve().name
     ending = path.suffix.lower()
     if ending in (".tflite", ".json"):
         manifest = path.with_suffix(".json")

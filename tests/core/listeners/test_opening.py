@@ -36,7 +36,7 @@ def test_a_model_of_this_project_by_its_file_and_by_its_folder(tmp_path, make_no
     opened = open_listener(str(tmp_path / named), RULES)
     assert isinstance(opened, OwnModel) and opened.files == [tmp_path / "model.onnx"]
     assert (opened.phrase, opened.threshold, opened.labels) == ("hey robin", 0.7, ("_negative", "hey robin"))
-    assert opened.name == (named or str(tmp_path)) and opened.detector.lockout_seconds == 0.3
+    assert opened.name == (named or tmp_path.name) and opened.detector.lockout_seconds == 0.3
     pcm = make_noise(2.0, level=3_000.0)
     times, scores = opened.score(pcm)
     assert np.array_equal(scores, WakewordModel(tmp_path).score_audio(pcm)[1])

@@ -24,6 +24,7 @@ from wakeword_core.files import write_json, write_text
 METRICS_FILE, PAGE_FILE = "metrics.json", "report.html"
 _FEW_WORDS = 100
 """Recordings of the word below which one more or less missed is more than a percent."""
+_LONGEST_CAPTION = 32
 _SECTIONS = {"models": "models", "curve": "misses and false alarms", "differences": "differences"}
 
 
@@ -148,12 +149,17 @@ def _model(model: Mapping[str, Any], metrics: Mapping[str, Any], sounds: Sounds)
     }
 
 
+def _caption(name: str) -> str:
+    """Return a name that fits under a picture: of paths it is the ends that differ."""
+    return name if len(name) <= _LONGEST_CAPTION else f"…{name[1 - _LONGEST_CAPTION :]}"
+
+
 def det_picture(models: Sequence[Mapping[str, Any]]) -> bytes:
     """Draw the curves of all models, each with the place of its own threshold marked."""
-    curves = {model["name"]: [SweepPoint(**point) for point in model["sweep"]] for model in models}
+    curves = {_caption(model["name"]): [SweepPoint(**point) for point in model["sweep"]] for model in models}
     (name, curve), *others = curves.items()
     marked = {
-        f"{model['name']} as it ships": plots.Marked(None, model["stream"]["frr"], model["stream"]["fah"])
+        f"{_caption(model['name'])} as it ships": plots.Marked(None, model["stream"]["frr"], model["stream"]["fah"])
         for model in models
     }
     return plots.det_curve(curve, marked, models[0]["stream"]["background_hours"], name, dict(others))

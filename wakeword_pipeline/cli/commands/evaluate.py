@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from wakeword_core.config import DetectorConfig
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.measure.wording import percent, rate
@@ -46,6 +47,7 @@ class EvaluateRequest:
 
 def evaluate_models(request: EvaluateRequest, *, as_json: bool) -> None:
     """Evaluate, write the report, and print its key figures as a table or as one JSON object."""
+    from wakeword_core.evaluation.report.side_by_side import PAGE_FILE
     from wakeword_core.evaluation.streams.conditions import Condition
     from wakeword_core.graph.evaluation import EVENTS_FILE, WINDOWS_FILE, evaluate, summary
 
@@ -66,7 +68,7 @@ def evaluate_models(request: EvaluateRequest, *, as_json: bool) -> None:
             tables=request.tables,
             progress=stack.enter_context(Bars()),
         )
-    report = request.out / "report.html"
+    report = request.out / PAGE_FILE
     if as_json:
         written = [str(request.out / name) for name in (EVENTS_FILE, WINDOWS_FILE)] if request.tables else []
         print(json.dumps({**summary(metrics), "report": str(report), "tables": written}, allow_nan=False))
@@ -75,7 +77,7 @@ def evaluate_models(request: EvaluateRequest, *, as_json: bool) -> None:
         print(printable(f"The report is {report}"))
 
 
-def _listeners(request: EvaluateRequest, rules: Any) -> "list[Listener]":
+def _listeners(request: EvaluateRequest, rules: DetectorConfig) -> "list[Listener]":
     """Open every model; engines detect by the rules of the first model where that is one of this project."""
     from wakeword_core.listeners.listener import OwnModel
     from wakeword_core.listeners.opening import open_listener
@@ -102,29 +104,25 @@ def _print(metrics: Mapping[str, Any]) -> None:
         f"({', '.join(metrics['target_conditions'])}), {stream['background_hours']:.2f} h of other sound"
     )
     table = Table(title=Text(printable(title), "bold"), title_justify="left", show_lines=True)
-    table.add_column("model", overflow="fold")
-    for heading in ("missed", "false alarms\nan hour"):
-        table.add_column(heading, justify="right")
-    for point in models[0]["fah_points"]:
-        table.add_column(f"missed at\n{point['target_fah']:g} an hour", justify="right")
+    table.add_column("")
     for model in models:
-        stream = model["stream"]
-        low, high = stream["fah_interval"]
-        table.add_row(
-            Text(printable(model["name"])),
-            _share(stream["frr"], stream["frr_interval"]),
-            f"{rate(stream['fah'])}\n{rate(low)} to {rate(high)}",
-            *(
-                _share(point["frr"], point["frr_interval"]) if point["reachable"] else "unreachable"
-                for point in model["fah_points"]
-            ),
-        )
+        table.add_column(Text(printable(model["name"])), justify="right", overflow="fold")
+    table.add_row("missed", *(_share(model["stream"]) for model in models))
+    table.add_row("false alarms an hour", *(_alarms(model["stream"]) for model in models))
+    for points in zip(*(model["fah_points"] for model in models), strict=True):
+        label = f"missed at {points[0]['target_fah']:g} an hour"
+        table.add_row(label, *(_share(point) if point["reachable"] else "unreachable" for point in points))
     console = Console(highlight=False)
     console.print(table)
     if metrics["left_out"]:
         console.print(f"{len(metrics['left_out']):,} recordings are left out; the report says why.")
 
 
-def _share(share: float, interval: Sequence[float]) -> str:
-    low, high = interval
-    return f"{percent(share)}\n{percent(low)} to {percent(high)}"
+def _share(figures: Mapping[str, Any]) -> str:
+    low, high = figures["frr_interval"]
+    return f"{percent(figures['frr'])}\n{percent(low)} to {percent(high)}"
+
+
+def _alarms(figures: Mapping[str, Any]) -> str:
+    low, high = figures["fah_interval"]
+    return f"{rate(figures['fah'])}\n{rate(low)} to {rate(high)}"
