@@ -10,7 +10,14 @@ import numpy as np
 from wakeword_core.config import Config
 from wakeword_core.evaluation.measure.wording import rule
 from wakeword_core.evaluation.streams.conditions import Condition
-from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, StreamScores, hear_streams, prepare_sessions
+from wakeword_core.evaluation.streams.scores import (
+    FalseAlarm,
+    Miss,
+    PreparedSession,
+    StreamScores,
+    hear_streams,
+    prepare_sessions,
+)
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, WordRate, told_by_word, word_rates
 from wakeword_core.evaluation.streams.thresholds import OperatingPoint, Tradeoff
 from wakeword_core.listeners.listener import Listener
@@ -43,16 +50,14 @@ class Heard:
         points = [tradeoff.point(target) for target in evaluation.report.fah_points]
         sessions = prepare_sessions(tradeoff.scores, evaluation.streams, detector)
         least = min([listener.threshold, *(point.threshold for point in points if point.reachable)])
-        words = [word for one in sessions if len(one.starts) for word in one.misses(np.zeros(len(one.starts), bool))]
-        others = [event for one in sessions if one.scores.background for event in one.false_alarms(least, labels)]
         return cls(
             listener,
             lowered,
             TestRun.of(lowered, listener.threshold, evaluation, detector),
             word_rates(lowered, listener.threshold, evaluation, detector, listener.handicaps),
             points,
-            sorted(words, key=lambda word: word.score)[: evaluation.report.clips],
-            sorted(others, key=lambda event: -event.score)[: evaluation.report.clips],
+            _quietest(sessions)[: evaluation.report.clips],
+            _loudest(sessions, least, labels)[: evaluation.report.clips],
         )
 
     @property
@@ -134,3 +139,15 @@ def differences(heard: Sequence[Heard], config: Config) -> list[dict[str, Any]]:
 def _labels(listener: Listener, tested: tuple[str, ...]) -> tuple[str, ...]:
     """Return the classes of a listener; whoever knows one word is tested on the only one that there is."""
     return tested if len(listener.labels) == len(tested) == 2 else listener.labels
+
+
+def _quietest(sessions: Sequence[PreparedSession]) -> list[Miss]:
+    """List all words as if they were missed, that with the lowest score first."""
+    words = [word for one in sessions if len(one.starts) for word in one.misses(np.zeros(len(one.starts), np.bool_))]
+    return sorted(words, key=lambda word: word.score)
+
+
+def _loudest(sessions: Sequence[PreparedSession], threshold: float, labels: tuple[str, ...]) -> list[FalseAlarm]:
+    """List the events in background at a threshold, that with the highest score first."""
+    events = [event for one in sessions if one.scores.background for event in one.false_alarms(threshold, labels)]
+    return sorted(events, key=lambda event: -event.score)

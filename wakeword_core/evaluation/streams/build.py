@@ -202,11 +202,10 @@ class _Layout:
 def positive_sessions(shards_folder: Path, config: Config, seed: int, condition: Condition) -> Iterator[Session]:
     """Yield sessions of every positive recording of the split once in a condition, with pauses, in shard order.
 
-    The ratio of a condition is that of the powers of recording and noise over the span of the word. The noise is one
-    unbroken bed made of the split's noise recordings, cycled; a far recording is reverberated, the noise is not. All of
-    it arrives on the way of the condition. A session lasts `session_minutes` at most, unless a single recording is
-    longer. The same seed gives the same samples,
-    and the same room and stretch of noise to a word in every condition.
+    The ratio of a condition is that of the powers of recording and noise over the span of the word. What lies
+    under the words is one unbroken bed; a far recording is reverberated, the bed is not. All of it arrives on the way
+    of the condition. A session lasts `session_minutes` at most, unless a single recording is longer. The same seed
+    gives the same samples, and the same room and stretch of noise to a word in every condition.
     """
     layout = _Layout.of(config)
     floor = _floor(layout.rate, config.evaluation.streams.floor_dbfs, [seed, 0])
