@@ -11,7 +11,8 @@ from wakeword_core.evaluation.measure import plots
 from wakeword_core.evaluation.measure.computing import ChunkTime, Computing, computing_times
 from wakeword_core.evaluation.measure.wording import ABSENT
 from wakeword_core.evaluation.report.comparison import words_missed
-from wakeword_core.evaluation.streams.build import positive_sessions, target_conditions
+from wakeword_core.evaluation.streams.build import positive_sessions
+from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.thresholds import SweepPoint
 from wakeword_core.files import read_json
 from wakeword_core.runtime import WakewordModel
