@@ -63,6 +63,10 @@ class Settings(BaseModel):
             group[leaf] = value
         return self.model_validate(tree)
 
+    def decides_besides(self) -> dict[str, Any]:
+        """Return what results depend on besides the values, as JSON by name, such as the version of a package."""
+        return {}
+
 
 def is_key(name: str) -> bool:
     """Return whether the name of a model is a key of the home, or the beginning of one, and no path."""
@@ -82,11 +86,12 @@ def deciding(value: Any) -> Any:
     Of a path, the last name decides: files lie elsewhere on another machine.
     """
     if isinstance(value, Settings):
-        return {
+        own = {
             name: deciding(getattr(value, name))
             for name, field in type(value).model_fields.items()
             if all(mark.holds(value) for mark in field.metadata if isinstance(mark, DecidesIf))
         }
+        return own | value.decides_besides()
     if isinstance(value, tuple):
         return [deciding(entry) for entry in value]
     if isinstance(value, Path):

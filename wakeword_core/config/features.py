@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from wakeword_core.config.base import DecidesIf, Settings, Split
+from wakeword_core.config.plugins import AugmentationPlugin, FrontEndPlugin
 
 MICRO_RATE = 16_000
 """Samples a second that the front end of microcontrollers hears."""
@@ -17,10 +18,13 @@ _LEAD_IN_SAMPLES = 2 * MICRO_RATE
 class FrontendConfig(Settings):
     """How sound becomes frames of numbers, the same in training, in the exported model and on the device."""
 
-    kind: Literal["log_mel", "mel_db", "mfcc", "micro"] = Field(
+    kind: Literal["log_mel", "mel_db", "mfcc", "micro", "plugin"] = Field(
         "log_mel",
         description="Logarithms of mel bands; or decibels, clamped below the loudest of a window; or cepstra of them; "
-        "or the features of microcontrollers.",
+        "or the features of microcontrollers; or n_mels numbers of another package.",
+    )
+    plugin: Annotated[FrontEndPlugin | None, DecidesIf(lambda frontend: frontend.kind == "plugin")] = Field(
+        None, description="For plugin: which front end of which package."
     )
     n_fft: int = Field(512, ge=64, le=8_192, description="Samples a Fourier transform.")
     win_length: int = Field(480, ge=32, le=8_192, description="Samples a Hann window (30 ms at 16 kHz).")
@@ -43,6 +47,16 @@ class FrontendConfig(Settings):
     def bands(self) -> int:
         """How many numbers a frame has."""
         return self.n_mfcc if self.kind == "mfcc" else self.n_mels
+
+    @property
+    def on_cpu_alone(self) -> bool:
+        """Whether no GPU computes it: in whole numbers of the device, or in another package's numpy."""
+        return self.kind in ("micro", "plugin")
+
+    @property
+    def in_onnx(self) -> bool:
+        """Whether a graph can hold it, so that a model can stream by itself."""
+        return self.kind not in ("micro", "plugin")
 
     def frames(self, seconds: float, sample_rate: int) -> int:
         """Return the whole number of hops that is nearest to so many seconds."""
@@ -68,6 +82,8 @@ class FrontendConfig(Settings):
         for name, number in _MICRO.items():
             if self.kind == "micro" and getattr(self, name) != number:
                 raise ValueError(f"{name} must be {number:g} with kind micro, whose numbers are those of the device")
+        if self.kind == "plugin" and self.plugin is None:
+            raise ValueError("kind plugin needs the name of a front end: set plugin.name")
         if self.win_length > self.n_fft:
             raise ValueError("win_length must not exceed n_fft")
         if self.f_min >= self.f_max:
@@ -112,6 +128,7 @@ _LowEdge = Annotated[float, Field(ge=50, le=1_000)]
 _HighEdge = Annotated[float, Field(ge=2_000, le=24_000)]
 _Overload = Annotated[float, Field(gt=0, le=40)]
 _WITH_DEVICES = DecidesIf(lambda augment: bool(augment.device_probability))
+_WITH_PLUGINS = DecidesIf(lambda augment: bool(augment.plugins))
 
 
 class AugmentConfig(Settings):
@@ -152,6 +169,9 @@ class AugmentConfig(Settings):
     )
     device_overload_db: Annotated[tuple[_Overload, _Overload], _WITH_DEVICES] = Field(
         (3.0, 15.0), description="How far the loudest sample goes beyond where an overloaded device clips, from and to."
+    )
+    plugins: Annotated[tuple[AugmentationPlugin, ...], _WITH_PLUGINS] = Field(
+        (), max_length=20, description="Augmentations of other packages, one after the other, after all else."
     )
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ _MOST_NODES = 20_000
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _PATHS = {"path", "link_roots"}
 """Settings of a source that are paths."""
-_TABLES = {"engines", "pronunciations", "points", "class_weights", "space"}
+_TABLES = {"engines", "pronunciations", "points", "class_weights", "space", "settings"}
 """Settings that are tables of names of anybody's choice: one that is given stands for the whole, as a list does."""
 _VARIABLE = re.compile(r"\$\{([^}]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import DecidesIf, Settings
+from wakeword_core.config.plugins import PluginConfig
 
 
 class BcResNetConfig(Settings):
@@ -167,6 +168,14 @@ class MixedNetConfig(Settings):
     dropout: float = Field(0.1, ge=0, lt=1, description="Dropout before the classifier.")
 
 
+class PluginModelConfig(PluginConfig):
+    """A network of another package."""
+
+    plugin_kind = "model"
+
+    arch: Literal["plugin"] = "plugin"
+
+
 ModelConfig = Annotated[
     BcResNetConfig
     | TinyConvConfig
@@ -178,6 +187,12 @@ ModelConfig = Annotated[
     | MobileNetV3Config
     | ResNet18Config
     | ResNet34Config
-    | ConformerConfig,
+    | ConformerConfig
+    | PluginModelConfig,
     Field(discriminator="arch"),
 ]
+
+
+def architecture(model: ModelConfig) -> str:
+    """Return what an architecture is called, which of another package is its name there."""
+    return model.name if isinstance(model, PluginModelConfig) else model.arch

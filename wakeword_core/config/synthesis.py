@@ -8,9 +8,13 @@ from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import LANGUAGE_TAG, AccentName, MannerName, Settings
 from wakeword_core.config.recordings import LONGEST_WORD, speakable, spelling
+from wakeword_core.errors import ConfigError
+from wakeword_core.plugins import find_plugin, plugins
 
 ConfusableKind = Literal["part", "swap", "cut", "rhyme", "start", "near"]
 """How a phrase that sounds like a wake word is made of it."""
+OWN_ENGINES = ("espeak", "hibari", "kokoro", "piper")
+"""Speech engines of this project; all others are of other packages, and have other names."""
 
 
 class SynthesisConfig(Settings):
@@ -116,7 +120,19 @@ class SynthesisConfig(Settings):
     def _somebody_speaks(cls, engines: dict[str, float]) -> dict[str, float]:
         if not sum(engines.values()) > 0:
             raise ValueError("must give at least one engine a share above 0, such as {espeak: 1}")
+        for name in engines.keys() - set(OWN_ENGINES):
+            try:
+                find_plugin("speech engine", name, OWN_ENGINES)
+            except ConfigError as error:
+                raise ValueError(f"{name!r} {error}") from None
         return engines
+
+    def decides_besides(self) -> dict[str, Any]:
+        """Return the packages, with their versions, of the engines that are not this project's."""
+        others = sorted(set(self.engines) - set(OWN_ENGINES))
+        installed = plugins("speech engine") if others else {}
+        packages = {name: installed[name][0].package for name in others if name in installed}
+        return {"packages": packages} if packages else {}
 
     @field_validator("languages")
     @classmethod

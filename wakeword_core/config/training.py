@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Settings
 from wakeword_core.config.models import ModelConfig, TcnConfig
+from wakeword_core.config.plugins import LossPlugin
 
 ValMetric = Literal["pauc", "loss", "f1", "frr"]
 
@@ -66,8 +67,13 @@ class TrainAugmentConfig(Settings):
 class LossConfig(Settings):
     """Which scores the loss is over, and how much each kind of error counts."""
 
-    kind: Literal["cross_entropy", "focal"] = Field(
-        "cross_entropy", description="Loss of a step; focal: steps that are right already count less (Lin et al. 2017)."
+    kind: Literal["cross_entropy", "focal", "plugin"] = Field(
+        "cross_entropy",
+        description="Loss of a step; focal: steps that are right already count less (Lin et al. 2017); plugin: that of "
+        "another package.",
+    )
+    plugin: Annotated[LossPlugin | None, DecidesIf(lambda loss: loss.kind == "plugin")] = Field(
+        None, description="For plugin: which loss of which package."
     )
     focal_gamma: float = Field(2.0, ge=0, le=10, description="For focal: how much less they count; 0: not less.")
     focal_alpha: float | None = Field(
@@ -114,6 +120,12 @@ class LossConfig(Settings):
     arcface_margin: float = Field(
         0.3, ge=0, le=1.5, description="For arcface: angle added to the class's own, radians."
     )
+
+    @model_validator(mode="after")
+    def _names_a_plugin(self) -> Self:
+        if self.kind == "plugin" and self.plugin is None:
+            raise ValueError("kind plugin needs the name of a loss: set plugin.name")
+        return self
 
     @field_validator("class_weights", mode="before")
     @classmethod

@@ -48,10 +48,9 @@ def export_streaming(clip_path: Path, tolerance: float, out: Path) -> StreamingS
     front end is none that a graph can hold.
     """
     clip = WakewordModel(clip_path)
-    if clip.frontend.kind == "micro":
-        raise CannotStreamError(
-            "the front end micro is whole numbers of the device's own code, which is outside of ONNX"
-        )
+    if not clip.frontend.in_onnx:
+        made_by = "the device's own code" if clip.frontend.kind == "micro" else "another package"
+        raise CannotStreamError(f"the front end {clip.frontend.kind} is computed by {made_by}, outside of ONNX")
     graph, reason = _stream(clip, load_model(clip_path))
     states = _after_quiet(graph, clip)
     facts = {

@@ -17,8 +17,9 @@ from scipy.fft import next_fast_len
 from torch.nn import functional
 
 from wakeword_core.config import AugmentConfig
+from wakeword_core.config.plugins import AugmentationPlugin
 from wakeword_core.features.devices import Devices, DeviceSounds, draw_devices
-from wakeword_core.features.draws import HashRing, between, mix_bits, uniforms
+from wakeword_core.features.draws import HashRing, between, hash_keys, mix_bits, uniforms
 from wakeword_core.features.frontend import on_device
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.mel import PCM_SCALE
@@ -101,10 +102,16 @@ class Augmenter:
     """Applies draws to batches of waveforms on one device."""
 
     def __init__(
-        self, noise: npt.NDArray[np.int16], rooms: npt.NDArray[np.float32], rate: int, device: torch.device
+        self,
+        noise: npt.NDArray[np.int16],
+        rooms: npt.NDArray[np.float32],
+        rate: int,
+        device: torch.device,
+        plugins: Sequence[AugmentationPlugin] = (),
     ) -> None:
         """`noise` is long enough from where each row begins; `rooms` [rooms, taps], direct sound first."""
         self.device = device
+        self._plugged = [PluggedAugmentation(place, settings, rate) for place, settings in enumerate(plugins)]
         self._device_sounds = DeviceSounds(rate)
         self.noise = torch.from_numpy(noise).to(device)
         self.rooms = torch.from_numpy(rooms).to(device)
@@ -118,6 +125,8 @@ class Augmenter:
         gain = _decibel_ratios(draws.gain_db, 20.0, self.device)
         audio.mul_(gain[:, None])
         self._device_sounds.apply(audio, draws.devices)
+        for plugged in self._plugged:
+            plugged.apply(audio, draws.key)
         return audio.clamp_(-1.0, 1.0)
 
     def put_noise(self, noise: npt.NDArray[np.int16], places: Sequence[slice]) -> None:
@@ -170,6 +179,32 @@ class Augmenter:
         ratio = _decibel_ratios(draws.snr_db[rows], 10.0, self.device)
         scale = (speech_power / (ratio * _power(noise).clamp_min(_LEAST_POWER))).sqrt()
         audio[chosen] = speech.addcmul_(noise, scale[:, None])
+
+
+class PluggedAugmentation:
+    """What another package does to some rows of a batch."""
+
+    def __init__(self, place: int, settings: AugmentationPlugin, rate: int) -> None:
+        """Make it; `place` tells it from the others of a configuration. WakewordError where its package is broken."""
+        self._plugin, self._probability = settings.plugin, settings.probability
+        self._change = self._plugin.make(settings.settings, rate)
+        self._own = hash_keys([f"{place}:{settings.name}".encode()])
+
+    def apply(self, audio: torch.Tensor, keys: npt.NDArray[np.uint64]) -> None:
+        """Change those of the rows [rows, samples] in place whose keys [rows] draw it."""
+        keys = mix_bits(keys ^ self._own)
+        rows = np.flatnonzero(uniforms(keys, 1, stream=5)[:, 0] < self._probability)
+        if not len(rows):
+            return
+        chosen = on_device(rows, audio.device)
+        with self._plugin.blamed():
+            changed = self._change(audio[chosen], keys[rows])
+        wanted, shape = [len(rows), audio.shape[1]], list(getattr(changed, "shape", ()))
+        self._plugin.require(
+            shape == wanted and bool(torch.isfinite(changed).all()),
+            f"it gives {shape} for {wanted} samples, and not as many finite ones",
+        )
+        audio[chosen] = changed
 
 
 class Floor:

@@ -81,8 +81,7 @@ def build_features(
     is being written is whole; raises Stopped if its handler lets the process go on, and DataError when nothing can be
     cut.
     """
-    # the features of microcontrollers are computed on a CPU alone, in whole numbers
-    device = "cpu" if config.features.frontend.kind == "micro" else device
+    device = "cpu" if config.features.frontend.on_cpu_alone else device
     kind = torch.device(device).type
     workers = workers or LocalWorkers(config.compute.workers)
     rate = config.data.audio.sample_rate

@@ -11,6 +11,7 @@ from wakeword_core.audio import to_pcm16
 from wakeword_core.config import FrontendConfig
 from wakeword_core.features.mel import DECIBELS, analysis_window, cepstral_basis, frame_count, mel_filterbank
 from wakeword_core.features.micro import MicroFrontend
+from wakeword_core.features.plugged import PluggedFrontend
 
 _CPU_FRAMES = 600
 """Frames transformed at once on a CPU: their spectra stay inside the cache."""
@@ -93,6 +94,21 @@ class MicroRows(nn.Module):
         return torch.from_numpy(np.stack(rows)).to(audio.device)
 
 
+class PluggedRows(nn.Module):
+    """Computes the features of another package on a CPU: [batch, samples] in [-1, 1] -> [batch, bands, frames]."""
+
+    def __init__(self, frontend: FrontendConfig, sample_rate: int) -> None:
+        super().__init__()
+        self._front_end = PluggedFrontend(frontend, sample_rate)
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        """Transform a batch; each row's features depend on that row alone."""
+        rows = [self._front_end(row) for row in audio.cpu().numpy()]
+        return torch.from_numpy(np.stack(rows)).to(audio.device)
+
+
 def row_front_end(frontend: FrontendConfig, sample_rate: int) -> nn.Module:
     """Make the front end of a kind for rows that have their lead-in, if any, in front."""
-    return MicroRows(frontend) if frontend.kind == "micro" else TorchFrontend(frontend, sample_rate)
+    if frontend.kind == "micro":
+        return MicroRows(frontend)
+    return (PluggedRows if frontend.kind == "plugin" else TorchFrontend)(frontend, sample_rate)

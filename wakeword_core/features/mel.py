@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from wakeword_core.config import FrontendConfig
 from wakeword_core.features.micro import MicroFrontend
+from wakeword_core.features.plugged import PluggedFrontend
 
 _BLOCK_FRAMES = 2048
 PCM_SCALE = 1.0 / 32_768.0
@@ -106,12 +107,14 @@ class NumpyFrontend:
         return np.repeat(self(np.zeros(self.frontend.n_fft, np.float32)), frames, axis=1)
 
 
-FrontEnd = NumpyFrontend | MicroFrontend
+FrontEnd = NumpyFrontend | MicroFrontend | PluggedFrontend
 
 
 def new_front_end(frontend: FrontendConfig, sample_rate: int) -> FrontEnd:
     """Make the front end of a kind."""
-    return MicroFrontend(frontend) if frontend.kind == "micro" else NumpyFrontend(frontend, sample_rate)
+    if frontend.kind == "micro":
+        return MicroFrontend(frontend)
+    return (PluggedFrontend if frontend.kind == "plugin" else NumpyFrontend)(frontend, sample_rate)
 
 
 def front_end(audio: npt.NDArray[np.int16] | Floats, frontend: FrontendConfig, sample_rate: int) -> Floats:

@@ -21,6 +21,7 @@ _LABELS = {
     "mel_db": ("mel band", "power (dB)"),
     "mfcc": ("cepstral coefficient", "value"),
     "micro": ("mel band", "log of the gain-controlled level"),
+    "plugin": ("number", "value"),
 }
 """By kind of features: what stands on the vertical axis, and beside the colours."""
 

@@ -16,6 +16,7 @@ from wakeword_core.errors import ArtifactError
 from wakeword_core.features.augment import STEPS, Augmenter, Draws, Floor, cut, draw, source_samples, whole_steps
 from wakeword_core.features.frontend import on_device, row_front_end
 from wakeword_core.features.materials import Materials
+from wakeword_core.features.settings import AUGMENTED_SPLIT
 from wakeword_core.features.store import NO_WORD, Columns, open_features
 from wakeword_core.features.windows import (
     ALL_REAL,
@@ -113,7 +114,8 @@ class RowComputer:
         self.frames = config.features.row_frames(split)
         self.materials = materials
         rate = config.data.audio.sample_rate
-        self.augmenter = Augmenter(materials.noise.samples, materials.rooms, rate, device)
+        plugins = config.features.augment.plugins if split == AUGMENTED_SPLIT else ()
+        self.augmenter = Augmenter(materials.noise.samples, materials.rooms, rate, device, plugins)
         # no device hears digital silence, and a front end that adapts to the noise that there is has to hear some
         self.floor = Floor(self.heard, device) if self.heard > self.row else None
         self.front_end = row_front_end(config.features.frontend, rate).to(device)

@@ -5,6 +5,7 @@ from typing import Any, cast
 from torch import nn
 
 from wakeword_core.config import ModelConfig
+from wakeword_core.config.models import PluginModelConfig
 from wakeword_core.errors import ConfigError
 from wakeword_core.models.bc_resnet import BcResNet
 from wakeword_core.models.cd_dnn import CdDnn
@@ -13,6 +14,7 @@ from wakeword_core.models.crnn import Crnn
 from wakeword_core.models.ds_cnn import ds_cnn
 from wakeword_core.models.mixednet import MixedNet
 from wakeword_core.models.mobilenetv3 import MobileNetV3
+from wakeword_core.models.plugin import plugin_backbone
 from wakeword_core.models.resnet import ResNet
 from wakeword_core.models.tcn import tcn
 from wakeword_core.models.tiny_conv import TinyConv
@@ -35,7 +37,7 @@ REGISTRY: dict[str, Any] = {
     "resnet34": ResNet,
     "conformer": Conformer,
 }
-"""`ModelConfig.arch` -> what makes a backbone of (settings, n_mels, frames, classes)."""
+"""`ModelConfig.arch` -> what makes a backbone of (settings, n_mels, frames, classes); others are of other packages."""
 
 
 def build_model(settings: ModelConfig, n_mels: int, frames: int, classes: int) -> nn.Module:
@@ -44,4 +46,6 @@ def build_model(settings: ModelConfig, n_mels: int, frames: int, classes: int) -
         raise ConfigError(
             f"features.frontend.window_frames is {frames}, but models need at least {MIN_FRAMES} frames; make it longer"
         )
+    if isinstance(settings, PluginModelConfig):
+        return plugin_backbone(settings, n_mels, frames, classes)
     return cast(nn.Module, REGISTRY[settings.arch](settings, n_mels, frames, classes))

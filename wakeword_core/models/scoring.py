@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from wakeword_core.config import Config, ModelConfig
+from wakeword_core.config.models import PluginModelConfig
 from wakeword_core.errors import ArtifactError, DataError, WakewordError, reason_of
 from wakeword_core.files import as_type, read_json, replacing, write_json
 from wakeword_core.models import build_model
@@ -97,11 +98,16 @@ def count_parameters(model: nn.Module) -> int:
 
 def model_card(config: Config) -> dict[str, Any]:
     """Return the part of `model.json` that comes from the configuration."""
+    frontend, model = config.features.frontend, config.training.model
+    others = [frontend.plugin, model if isinstance(model, PluginModelConfig) else None]
+    packages = sorted({other.plugin.package for other in others if other is not None})
     return {
         "phrase": config.phrase,
         "labels": list(config.labels),
         "sample_rate": config.data.audio.sample_rate,
-        "frontend": config.features.frontend.model_dump(mode="json"),
+        "frontend": frontend.model_dump(mode="json", exclude_none=True),
+        # so that whatever is made from the model is made anew with another version
+        **({"packages": packages} if packages else {}),
     }
 
 

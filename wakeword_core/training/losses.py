@@ -12,6 +12,7 @@ says what it makes of that.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +23,10 @@ from torch.nn import functional
 from wakeword_core.config import LossConfig
 from wakeword_core.errors import DataError
 from wakeword_core.features.store import NO_WORD
+from wakeword_core.plugins import Plugin
 
+StepScores = Callable[[Tensor], Tensor]
+"""Logits [batch, classes, steps] -> minus the loss of each step if it is to be each class."""
 _SHORTEST = 1e-3
 """Embeddings shorter than this are not brought to length 1: their direction is chance, and its slope has no bound."""
 _LEAST_SQUARED_SINE = 1e-6  # the sine counts as no smaller: the square root has no finite slope at 0
@@ -124,17 +128,22 @@ def row_losses(
     chosen: Tensor | None,
     settings: LossConfig,
     classes: Tensor | None = None,
+    step_scores: StepScores | None = None,
 ) -> Tensor:
     """Compute the loss of each row [batch], in nats, of logits [batch, classes, steps] and class indices [batch].
 
     `chosen` [batch] is the step of each row that pooling "window" looks at, as `draw_step` gives it. Each class's part
     of a step's loss, the smoothed ones included, is multiplied with its weight in `classes`, if there are any.
+    `step_scores` are another package's, where the kind of loss is that.
     """
+    if settings.pooling == "window":
+        assert chosen is not None, "pooling 'window' needs a step of each row"
+        logits = logits.gather(2, chosen[:, None, None].expand(-1, logits.shape[1], 1))
+    scores = _step_scores(logits, settings) if step_scores is None else step_scores(logits)
+    scores = scores if classes is None else scores * classes[:, None]
     if settings.pooling == "stream":
-        return _stream_losses(_scores(logits, settings, classes), labels, zone, settings)
-    assert chosen is not None, "pooling 'window' needs a step of each row"
-    place = chosen[:, None, None].expand(-1, logits.shape[1], 1)
-    scores = _scores(logits.gather(2, place), settings, classes)[:, :, 0]
+        return _stream_losses(scores, labels, zone, settings)
+    scores = scores[:, :, 0]
     eps = settings.label_smoothing
     return -((1 - eps) * scores.gather(1, labels[:, None])[:, 0] + eps * scores.mean(dim=1))
 
@@ -153,7 +162,34 @@ def _stream_losses(scores: Tensor, labels: Tensor, zone: Zones, settings: LossCo
     return spread.new_zeros(len(labels)).index_put((word,), missed).index_put((~word,), alarms)
 
 
-def _scores(logits: Tensor, settings: LossConfig, classes: Tensor | None) -> Tensor:
+def step_scores_of(settings: LossConfig) -> StepScores | None:
+    """Make what scores steps for a loss of another package; None for our own. WakewordError where that is broken."""
+    if settings.kind != "plugin" or settings.plugin is None:
+        return None
+    plugin = settings.plugin.plugin
+    scores_of: StepScores = plugin.make(settings.plugin.settings)
+    return PluggedScores(plugin, scores_of)
+
+
+class PluggedScores(nn.Module):
+    """Scores of steps by another package; what it learns itself is trained beside the model."""
+
+    def __init__(self, plugin: Plugin, scores_of: StepScores) -> None:
+        super().__init__()
+        self._plugin, self.scores_of = plugin, scores_of
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Score logits [batch, classes, steps] as `_step_scores` does; WakewordError where it cannot."""
+        with self._plugin.blamed():
+            scores = self.scores_of(logits)
+        self._plugin.require(
+            isinstance(scores, Tensor) and scores.shape == logits.shape,
+            f"it gives {list(getattr(scores, 'shape', ()))} for logits {list(logits.shape)}, and not as many scores",
+        )
+        return scores
+
+
+def _step_scores(logits: Tensor, settings: LossConfig) -> Tensor:
     """Minus the loss of each step if it is to be this class, [batch, classes, steps]: its log-probability, or focal.
 
     `label_smoothing` moves that much probability to the other classes (Szegedy et al. 2016). Focal loss takes each
@@ -170,7 +206,7 @@ def _scores(logits: Tensor, settings: LossConfig, classes: Tensor | None) -> Ten
             factors = scores.new_full((scores.shape[1], 1), settings.focal_alpha)
             factors[0] = 1 - settings.focal_alpha
             scores = scores * factors
-    return scores if classes is None else scores * classes[:, None]
+    return scores
 
 
 def distances_to(targets: Tensor, logits: Tensor, temperature: float) -> Tensor:

@@ -30,6 +30,7 @@ from wakeword_core.training.losses import (
     has_hit_step,
     row_losses,
     row_shares,
+    step_scores_of,
     worst,
     zones,
 )
@@ -103,6 +104,7 @@ class Objective(nn.Module):
         self._warp = BandWarp(frontend, model.mean.device)
         weights = class_weights(loss, config.labels, train_labels)
         self.register_buffer("class_weights", weights, persistent=False)
+        self._step_scores = step_scores_of(loss)
         self.metric = MetricLoss(loss, model.backbone, model.classes) if loss.metric != "none" else None
 
     @torch.no_grad()
@@ -148,7 +150,8 @@ class Objective(nn.Module):
 
     def _row_losses(self, logits: Tensor, aim: Targets) -> Tensor:
         """The loss of each row, of which teachers have their share where they say anything: [members * batch]."""
-        losses = row_losses(logits, aim.labels, aim.zone, aim.places, self.config.training.loss, self.class_weights)
+        loss, classes = self.config.training.loss, self.class_weights
+        losses = row_losses(logits, aim.labels, aim.zone, aim.places, loss, classes, self._step_scores)
         if aim.taught is None:
             return losses
         teacher = self.config.training.teacher

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from wakeword_core import __version__
 from wakeword_core.config import Config
+from wakeword_core.config.models import architecture
 from wakeword_core.cores import machine_memory
 from wakeword_core.errors import ConfigError
 from wakeword_core.progress import ProgressLines, begins_again
@@ -76,7 +77,7 @@ def banner(config: Config, home: Path, device: str | None = None) -> None:
     log.info("data     %s", " and ".join(data) or "none")
     log.info(
         "model    %s, %d views, up to %d epochs, seed %d",
-        training.model.arch,
+        architecture(training.model),
         config.features.augment.views,
         training.schedule.epochs,
         config.seed,

@@ -42,7 +42,7 @@ from wakeword_core.errors import ConfigError
         (
             "training.model.arch=foo",
             "training.model.arch is 'foo', but must be 'bc_resnet', 'tiny_conv', 'tcn', 'mixednet', 'cd_dnn', "
-            "'ds_cnn', 'crnn', 'mobilenetv3', 'resnet18', 'resnet34' or 'conformer'",
+            "'ds_cnn', 'crnn', 'mobilenetv3', 'resnet18', 'resnet34', 'conformer' or 'plugin'",
         ),
         (
             "training.model.gru_units=8",

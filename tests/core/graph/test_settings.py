@@ -42,6 +42,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "features.frontend": (FEATURES, TEACHERS, TRAINED, TUNED, JUDGE),
     "features.frontend.top_db": (),  # of another kind of front end
     "features.frontend.n_mfcc": (),
+    "features.frontend.plugin": (),
     "features.windows": (FEATURES, MINED, JUDGE),
     "features.context": (TRAINING_ROWS, MINED, JUDGE),
     "features.rows": (FEATURES, JUDGE),
@@ -50,7 +51,9 @@ STALE: dict[str, tuple[str, ...]] = {
     "features.augment.device_low_cut_hz": (),
     "features.augment.device_high_cut_hz": (),
     "features.augment.device_overload_db": (),
+    "features.augment.plugins": (TRAINING_ROWS, JUDGE),
     "training": (TRAINED, TUNED),
+    "training.loss.plugin": (),  # of another kind of loss
     "training.teacher": (),  # of teachers, which there are none of
     "training.teacher.models": (TRAINED, TUNED),  # the rest of the group counts then
     "training.teacher.step_frames": (TEACHERS,),

@@ -110,7 +110,8 @@ def pack(folder: Path, sounds: dict[str, tuple[str, np.ndarray]]) -> Path:
     return folder / "shards"
 
 
-def make_toy(folder: Path) -> Toy:
+def record_toy(folder: Path) -> Toy:
+    """The toy's recordings, of which nothing is built yet."""
     generator = np.random.default_rng(7)
     sources = []
     for split, count in COUNTS.items():
@@ -125,8 +126,11 @@ def make_toy(folder: Path) -> Toy:
                         sound[second * RATE :][:4_800] += sweep(generator, 700, 2_600)
                 write_audio(root / f"{index:02}.wav", sound.astype(np.float32), RATE)
             sources.append({"name": f"{split}-{role}", "path": str(root), "role": role, "split": split})
-    config = Config.model_validate({**SETTINGS, "data": {"sources": sources}})
-    toy = Toy(folder, config)
+    return Toy(folder, Config.model_validate({**SETTINGS, "data": {"sources": sources}}))
+
+
+def make_toy(folder: Path) -> Toy:
+    toy = record_toy(folder)
     project = toy.project()
     for stage, split in EARLY:
         project.build(stage, split)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeword_core.config import Config, EvaluationConfig
+from wakeword_core.config.models import architecture
 from wakeword_core.evaluation.measure import plots
 from wakeword_core.evaluation.measure.metrics import ClipMetrics
 from wakeword_core.evaluation.measure.wording import rule
@@ -222,7 +223,7 @@ def final_test(
         calibration=read_json(inputs["calibrated_model"].file("calibration.json")),
         suspicious=suspicious,
         described=described,
-        **_about(inputs, config.training.model.arch),
+        **_about(inputs, architecture(config.training.model)),
         devices=device_figures(inputs.get("tflite_model")),
         cascade=cascade_figures(judged, stream.to_json()),
         doubtful=doubtful,

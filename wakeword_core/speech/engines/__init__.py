@@ -1,30 +1,29 @@
 """Speech engines behind one interface: who can speak, what they can say, and one line said at a time.
 
-Each engine is a file here. Other packages add engines by entry points in the group `wakeword.speech_engines`: the name
-is the engine's, and the value a function that takes `EngineSettings` and returns an `Engine`.
+Each engine is a file here, with a function `engine` that makes it. Other packages add engines as plug-ins (`plugins`):
+functions that take `EngineSettings` and return an `Engine`.
 """
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wakeword_core.config import Split, SynthesisConfig
+from wakeword_core.config.synthesis import OWN_ENGINES
 from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.plugins import find_plugin
 
 Samples = NDArray[np.float32]
 Sex = Literal["female", "male"]
 
-ENTRY_POINTS = "wakeword.speech_engines"
-OWN_ENGINES = ("espeak", "hibari", "kokoro", "piper")
-"""Modules of this package, each with a function `engine` that makes the engine of that name."""
 SPLIT_TURNS: tuple[Split, ...] = ("train", "test", "val", "train", "train")
 """The splits in turn, wherever voices or sounds are held in some: three of five learn."""
 _LEAST_MAIN = 0.55
@@ -123,26 +122,17 @@ class EngineSettings:
 
 def make_engine(name: str, settings: EngineSettings) -> Engine:
     """Make the engine of that name; ConfigError where there is none, WakewordError where it is broken."""
-    make: Callable[[EngineSettings], Engine]
     if name in OWN_ENGINES:
-        make = import_module(f"{__name__}.{name}").engine
-        return make(settings)
-    others = _other_engines()
-    if name not in others:
-        known = ", ".join((*OWN_ENGINES, *sorted(others)))
-        raise ConfigError(f"synthesis.engines names {name!r}, which is none of {known}; see that its package is there")
+        return cast(Engine, import_module(f"{__name__}.{name}").engine(settings))
     try:
-        make = others[name].load()
-        engine = make(settings)
+        plugin = find_plugin("speech engine", name, OWN_ENGINES)
+    except ConfigError as error:
+        raise ConfigError(f"synthesis.engines: {name!r} {error}") from None
+    make = plugin.load()
+    with plugin.blamed():
+        engine = cast(Engine, make(settings))
         _check_names(name, engine.voices())
-        return engine
-    except WakewordError:
-        raise
-    except Exception as error:  # of anybody's package
-        raise WakewordError(
-            f"the speech engine {name!r} of {others[name].value} cannot be used ({type(error).__name__}: {error}); "
-            "leave it out of synthesis.engines, or mend its package"
-        ) from error
+    return engine
 
 
 def missing_engines(settings: EngineSettings) -> dict[str, WakewordError]:
@@ -167,10 +157,6 @@ def _check_names(engine: str, voices: Iterable[Voice]) -> None:
                 raise ValueError(f"the name {name!r} has other signs than letters, digits, dots and hyphens")
         if splits.setdefault(voice.speaker, voice.split) != voice.split:
             raise ValueError(f"the speaker {voice.speaker!r} has voices in two splits")
-
-
-def _other_engines() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
 def package_versions(*names: str) -> str:

@@ -8,12 +8,13 @@ import pytest
 
 from wakeword_core.config import SynthesisConfig
 from wakeword_core.errors import ConfigError, DataError, WakewordError
-from wakeword_core.speech import engines as module
-from wakeword_core.speech.engines import ENTRY_POINTS, EngineSettings, Line, Voice, make_engine, without_quiet
+from wakeword_core.plugins import GROUPS
+from wakeword_core.speech.engines import EngineSettings, Line, Voice, make_engine, without_quiet
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.synthesis import synthesize_phrase
 
 RATE = 16_000
+GROUP = GROUPS["speech engine"]
 
 
 class Whistle:
@@ -45,11 +46,11 @@ def installed(monkeypatch):
     package.Whistle = Whistle
     monkeypatch.setitem(sys.modules, "whistling", package)
     entries = [
-        EntryPoint("whistle", "whistling:Whistle", ENTRY_POINTS),
-        EntryPoint("broken", "no_such_package:engine", ENTRY_POINTS),
-        EntryPoint("espeak", "whistling:Whistle", ENTRY_POINTS),
+        EntryPoint("whistle", "whistling:Whistle", GROUP),
+        EntryPoint("broken", "no_such_package:engine", GROUP),
+        EntryPoint("espeak", "whistling:Whistle", GROUP),
     ]
-    monkeypatch.setattr(module, "entry_points", lambda group: entries if group == ENTRY_POINTS else [])
+    monkeypatch.setattr("wakeword_core.plugins.entry_points", lambda group: entries if group == GROUP else [])
 
 
 def settings(tmp_path, **options):
@@ -64,9 +65,11 @@ def test_another_package_adds_an_engine_and_takes_the_place_of_none(installed, t
 
 
 def test_an_engine_that_is_not_there_or_broken_is_one_sentence(installed, tmp_path):
-    with pytest.raises(ConfigError, match="names 'flute', which is none of espeak, hibari, kokoro, piper, broken,"):
+    with pytest.raises(ConfigError, match="'flute' must be 'espeak', 'hibari', 'kokoro', 'piper', 'broken' "):
         make_engine("flute", settings(tmp_path))
-    with pytest.raises(WakewordError, match=r"'broken' of no_such_package:engine cannot be used \(ModuleNotFound"):
+    with pytest.raises(
+        WakewordError, match=r"'broken' of the package no_such_package:engine cannot be used \(ModuleNotFound"
+    ):
         make_engine("broken", settings(tmp_path))
 
 
@@ -96,8 +99,8 @@ def test_names_that_would_mix_up_speakers_are_refused(monkeypatch, tmp_path, nam
     package = types.ModuleType("misnamed")
     package.engine = lambda settings: types.SimpleNamespace(voices=lambda: voices)
     monkeypatch.setitem(sys.modules, "misnamed", package)
-    entry = EntryPoint(name, "misnamed:engine", ENTRY_POINTS)
-    monkeypatch.setattr(module, "entry_points", lambda group: [entry] if group == ENTRY_POINTS else [])
+    entry = EntryPoint(name, "misnamed:engine", GROUP)
+    monkeypatch.setattr("wakeword_core.plugins.entry_points", lambda group: [entry] if group == GROUP else [])
     with pytest.raises(WakewordError, match=re.escape(f"the speech engine {name!r}") + f".*{re.escape(reason)}"):
         make_engine(name, settings(tmp_path))
 
