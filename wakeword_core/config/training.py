@@ -1,5 +1,6 @@
 """Settings of training: the model, its loss, optimizer, schedule and batches."""
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -161,7 +162,10 @@ class ScheduleConfig(Settings):
     """How long a training is, and its learning rate over time."""
 
     epochs: int = Field(20, ge=1, le=10_000, description="Epochs at most.")
-    learning_rate: float = Field(3e-3, gt=0, le=1, description="Peak learning rate.")
+    learning_rate: float | Literal["auto"] = Field(
+        3e-3,
+        description="Peak learning rate, above 0 and at most 1; auto: what `wakeword lr-find` suggests.",
+    )
     kind: Literal["cosine", "one_cycle", "step", "plateau", "constant"] = Field(
         "cosine", description="What the learning rate does after its warm-up."
     )
@@ -178,6 +182,22 @@ class ScheduleConfig(Settings):
     plateau_patience: int = Field(
         3, ge=1, le=1_000, description="For 'plateau': epochs without a better score before a drop."
     )
+
+    @property
+    def peak(self) -> float:
+        """The peak learning rate, which must have been found by now."""
+        assert self.learning_rate != "auto", "a rate has to be found first"
+        return self.learning_rate
+
+    @field_validator("learning_rate", mode="before")
+    @classmethod
+    def _a_rate_or_auto(cls, value: Any) -> Any:
+        if value == "auto":
+            return value
+        with suppress(ValueError, TypeError):  # as text, too, since YAML takes 1e-3 for one
+            if not isinstance(value, bool) and 0 < float(value) <= 1:
+                return float(value)
+        raise ValueError("must be auto, or a number above 0 and at most 1")
 
     @model_validator(mode="after")
     def _drops_in_order(self) -> Self:
@@ -349,6 +369,11 @@ class TrainingConfig(Settings):
     start_rate: Annotated[float, _IF_STARTED] = Field(
         0.2, gt=0, le=1, description="Share of schedule.learning_rate that a training from start_from has as its peak."
     )
+
+    @property
+    def start_share(self) -> float:
+        """The share of the configured peak of the learning rate that this training has."""
+        return 1.0 if self.start_from is None else self.start_rate
 
     @field_validator("freeze", mode="before")
     @classmethod

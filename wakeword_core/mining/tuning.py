@@ -44,7 +44,7 @@ def tuning_config(config: Config) -> Config:
     return config.changed(
         {
             "training.schedule.epochs": tuning.epochs,
-            "training.schedule.learning_rate": schedule.learning_rate * tuning.learning_rate_fraction,
+            "training.schedule.learning_rate": schedule.peak * tuning.learning_rate_fraction,
             "training.validation.keep_every": 0,  # which is about the training's epochs
         }
     )

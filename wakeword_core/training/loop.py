@@ -161,7 +161,7 @@ def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Conf
     if not all(torch.isfinite(torch.tensor([loss, norm, figures.loss]))):
         raise ConfigError(
             f"training diverged in epoch {epoch} (its loss is not finite) with training.schedule.learning_rate "
-            f"{settings.schedule.learning_rate}; lower it"
+            f"{settings.schedule.peak}; lower it"
         )
     return EpochRecord(
         epoch=epoch,

@@ -74,6 +74,10 @@ class RangeTest:
         """
         return self.lowest / _BELOW_LOWEST
 
+    def setting(self, share: float) -> float:
+        """Return the suggestion, in two digits, as the setting of which a training has that `share` as its peak."""
+        return min(float(f"{self.suggestion / share:.2g}"), 1.0)
+
     @property
     def too_narrow(self) -> str:
         """What to change where the lowest loss is at an end of the rates, so that it may lie beyond; empty if not."""
@@ -107,6 +111,8 @@ def find_rate(
     device = choose_device(config.compute.device)
     tried, losses = np.geomspace(rates.low, rates.high, rates.steps), list[float]()
     mean, weight, lowest, diverged = 0.0, 0.0, np.inf, False
+    # each batch has its own rate: the configured one may be yet to be found
+    config = config.changed({"training.schedule.learning_rate": min(rates.low, 1.0)})
     with torch_threads(config.compute.threads), torch.random.fork_rng(devices=cuda_devices(device)):
         run = new_run(train, cmvn, config, device, "", start_from)
         (rows,) = within_memory([train], config.compute)

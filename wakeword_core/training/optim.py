@@ -155,7 +155,7 @@ def make_optimizers(
 ) -> Optimizers:
     """Make what `optimizer.kind` says for (name, parameter); norms, biases and `undecayed` ones are not decayed."""
     named, undecayed = list(named), list(undecayed)
-    optimizer, rate = training.optimizer, training.schedule.learning_rate
+    optimizer, rate = training.optimizer, training.schedule.peak
     decay, momentum = optimizer.weight_decay, optimizer.momentum
     groups = _decay_groups(named, undecayed, decay)
     match optimizer.kind:
@@ -242,10 +242,10 @@ def learning_rate(step: int, total_steps: int, schedule: ScheduleConfig, scores:
     the epochs so far, of which `plateau` makes its drops. It depends on nothing else, so nothing needs to be restored.
     """
     if schedule.kind == "one_cycle":
-        return schedule.learning_rate * _one_cycle(step, total_steps, schedule.warmup_fraction)
+        return schedule.peak * _one_cycle(step, total_steps, schedule.warmup_fraction)
     warmup = round(schedule.warmup_fraction * total_steps)
     if step < warmup:
-        return schedule.learning_rate * (step + 1) / warmup
+        return schedule.peak * (step + 1) / warmup
     progress = min((step - warmup) / max(total_steps - 1 - warmup, 1), 1.0)
     match schedule.kind:
         case "cosine":
@@ -256,7 +256,7 @@ def learning_rate(step: int, total_steps: int, schedule: ScheduleConfig, scores:
             factor = schedule.drop_factor ** plateau_drops(scores, schedule.plateau_patience)
         case "constant":
             factor = 1.0
-    return schedule.learning_rate * factor
+    return schedule.peak * factor
 
 
 def plateau_drops(scores: Scores, patience: int) -> int:

@@ -60,7 +60,7 @@ def starting_config(config: Config) -> Config:
     training = config.training
     if training.start_from is None:
         return config
-    return config.changed({"training.schedule.learning_rate": training.schedule.learning_rate * training.start_rate})
+    return config.changed({"training.schedule.learning_rate": training.schedule.peak * training.start_share})
 
 
 def starting_model(folder: Path, config: Config) -> ScoringModel:

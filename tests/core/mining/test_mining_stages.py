@@ -125,6 +125,20 @@ def test_weights_that_are_worse_on_validation_are_kept_only_if_so_asked(
         assert verdict.description == "the trained model as it was"
 
 
+def test_a_rate_that_was_found_is_the_trainings_and_the_share_of_it_the_tunings(toy: Toy, tmp_path: Path) -> None:
+    config = toy.project(**MINING).config.changed(
+        {"training.schedule.learning_rate": "auto", "training.schedule.kind": "constant"}
+    )
+    project = Project(config, toy.copy(tmp_path / "home"))
+    trained, _ = project.build("trained_model")
+    found = trained.figures["learning_rate"]
+    assert [record.learning_rate for record in read_history(trained.file(HISTORY))] == [found] * 3
+    _, tuned = build(project)
+    assert tuned.figures["tuned"]
+    share = config.mining.tuning.learning_rate_fraction
+    assert read_history(tuned.file(HISTORY))[-1].learning_rate == pytest.approx(found * share)
+
+
 def judge(check: Check, artifact: Artifact, project: Project, config: Config | None = None) -> Verdict:
     """What a check finds now, whatever is recorded."""
     inputs = {wanted.name(None): project.require(wanted.stage, wanted.at(None)) for wanted in check.inputs}

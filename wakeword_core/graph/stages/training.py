@@ -62,6 +62,7 @@ def beginning(
 def make(run: StageRun) -> None:
     """Train the network, or go on with a training that was killed."""
     from wakeword_core.features.store import open_windows
+    from wakeword_core.training.finding_rate import find_rate_once
     from wakeword_core.training.loop import train
     from wakeword_core.training.records import CURVE, HISTORY, history_curve
     from wakeword_core.training.run import CHECKPOINTS
@@ -73,11 +74,13 @@ def make(run: StageRun) -> None:
         require_possible(run.config)  # now, not when the training is over
     _ = run.device  # recorded with the artifact
     normalised_by, start, teacher = beginning(run.config, run.inputs, run.models)
+    windows, val = (open_windows(run.inputs[f"mel_features[{split}]"].path) for split in ("train", "val"))
+    config = find_rate_once(windows, normalised_by, run.config, run.out, run.progress, start, teacher)
     summary = train(
-        open_windows(run.inputs["mel_features[train]"].path),
-        open_windows(run.inputs["mel_features[val]"].path),
+        windows,
+        val,
         normalised_by,
-        starting_config(run.config),
+        starting_config(config),
         run.out,
         run.progress,
         run.on_epoch,
@@ -88,6 +91,8 @@ def make(run: StageRun) -> None:
     # of validation, too, which need not have a part in the weights
     run.volatile = {HISTORY, CURVE}
     run.figures = asdict(summary)
+    if run.config.training.schedule.learning_rate == "auto":
+        run.figures["learning_rate"] = config.training.schedule.peak
     # not before everything else is written: until then a killed build goes on from its last epoch
     shutil.rmtree(run.out / CHECKPOINTS)
 

@@ -45,14 +45,16 @@ def make(run: StageRun) -> None:
     from wakeword_core.mining.tuning import Sources, clean_up, tune
     from wakeword_core.models.scoring import load_model
     from wakeword_core.teaching.scores import load_scores
+    from wakeword_core.training.finding_rate import with_found_rate
 
     # a training that went on from another model kept what that one's features are normalised by
     own = run.config.training.start_from is None
     features = [run.inputs[f"mel_features[{split}]"].path for split in ("train", "val")]
+    config = with_found_rate(run.config, trained.path)
     run.figures = tune(
         Sources(trained.path, mined.path, run.inputs["audio_shards[train]"].path, *features),
         Cmvn.load(run.inputs["cmvn_stats"].file(cmvn.FILE)) if own else load_model(trained.path)[0].cmvn,
-        run.config,
+        config,
         run.device,
         run.out,
         run.parts,

@@ -28,14 +28,12 @@ def find_learning_rate(
 
 def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *, as_json: bool) -> None:
     config = project.config
-    stage, training = project.stages["trained_model"], config.training
+    stage, schedule, share = project.stages["trained_model"], config.training.schedule, config.training.start_share
     features = project.require("mel_features", "train").path
     inputs: dict[str, Artifact] = {
         source.stage: project.require(source.stage) for source in project.deciding_inputs(stage) if source.split is None
     }
     models = project.given_models(stage)
-    # that share of the configured rate is the peak of a training that goes on from a model
-    share = training.start_rate if models else 1.0
     # torch loads in seconds: only now, when there is something to learn from
     from wakeword_core.evaluation.measure.plots import rate_curve
     from wakeword_core.features.store import open_windows
@@ -46,12 +44,13 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     with Bars() as progress:
         normalised_by, start, teacher = beginning(config, inputs, models)
         result = find_rate(open_windows(features), normalised_by, config, Rates(*rates), progress, start, teacher)
-    suggestion = result.suggestion / share
+    suggestion = result.setting(share)
     marks = {"suggested": result.suggestion, "steepest descent": result.steepest, "lowest loss": result.lowest}
     picture = out or project.home / "lr_find" / f"{config.unique_name}.png"
     with replacing(picture) as part:
         part.write_bytes(rate_curve(result.rates, result.losses, result.smoothed, marks))
-    marks["set in training.schedule.learning_rate"] = training.schedule.learning_rate * share
+    if schedule.learning_rate != "auto":
+        marks["set in training.schedule.learning_rate"] = schedule.peak * share
     table = Table(title="\nlearning rates", title_justify="left")
     for column in ("", "rate", "loss"):
         table.add_column(column, justify="left" if not column else "right")
@@ -60,7 +59,7 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     Console().print(table)
     end = f"ended at {result.rates[-1]:.2g}, where the loss ran away" if result.diverged else "the loss never ran away"
     print(f"{len(result.rates)} batches; {result.too_narrow or end}")
-    print(f"suggestion: --set training.schedule.learning_rate={suggestion:.2g}")
+    print(f"suggestion: --set training.schedule.learning_rate={suggestion:g}")
     print(printable(f"picture: {picture}"))
     if as_json:
         figures = {
