@@ -128,6 +128,10 @@ _LowEdge = Annotated[float, Field(ge=50, le=1_000)]
 _HighEdge = Annotated[float, Field(ge=2_000, le=24_000)]
 _Overload = Annotated[float, Field(gt=0, le=40)]
 _WITH_DEVICES = DecidesIf(lambda augment: bool(augment.device_probability))
+_OTHER_LEVELS = DecidesIf(lambda augment: augment.level_dbfs is not None)
+_WITH_DRY_SOUND = DecidesIf(lambda augment: augment.room_share != (1.0, 1.0))
+_Level = Annotated[float, Field(ge=-60, le=-10)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 _WITH_PLUGINS = DecidesIf(lambda augment: bool(augment.plugins))
 
 
@@ -146,11 +150,19 @@ class AugmentConfig(Settings):
         description="Views of a real positive whose wake word has synthetic positives in training too; null: as views.",
     )
     gain_db: tuple[float, float] = Field((-12.0, 6.0), description="Gain, from and to.")
+    level_dbfs: Annotated[tuple[_Level, _Level] | None, _OTHER_LEVELS] = Field(
+        None,
+        description="RMS level that a view is brought to before noise and gain, from and to; null: that of its "
+        "recording. The first view, and what is silent, stay as they are.",
+    )
     noise_probability: float = Field(0.7, ge=0, le=1, description="How often noise is mixed in.")
     noise_minutes: float = Field(30.0, gt=0, le=600, description="Recorded noise and background kept to mix in.")
     generated_noise_minutes: float = Field(10.0, ge=0, le=120, description="Generated noise to mix in as well.")
     snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
     rir_probability: float = Field(0.5, ge=0, le=1, description="How often a room is applied.")
+    room_share: Annotated[tuple[_Share, _Share], _WITH_DRY_SOUND] = Field(
+        (1.0, 1.0), description="Share of the room in what is heard, from and to; the rest is the sound without it."
+    )
     generated_rirs: int = Field(64, ge=0, le=4_096, description="Rooms generated when no recordings of rooms exist.")
     rt60_seconds: tuple[float, float] = Field((0.15, 0.7), description="Reverberation time of generated rooms.")
     speed_probability: float = Field(0.6, ge=0, le=1, description="How often speed (and pitch with it) changes.")
@@ -176,7 +188,9 @@ class AugmentConfig(Settings):
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
-        self.require_ordered("gain_db", "snr_db", "rt60_seconds", "speed")
+        self.require_ordered("gain_db", "snr_db", "rt60_seconds", "speed", "room_share")
+        if self.level_dbfs is not None:
+            self.require_ordered("level_dbfs")
         self.require_ordered("device_low_cut_hz", "device_high_cut_hz", "device_overload_db")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
             raise ValueError("speed must lie between 0.5 and 2")

@@ -48,6 +48,10 @@ class Draws:
     """in hundredths"""
     room: npt.NDArray[np.int64]
     """index of the impulse response, -1 for none"""
+    room_share: npt.NDArray[np.float32]
+    """of the room in what is heard"""
+    level_dbfs: npt.NDArray[np.float32]
+    """RMS level before noise and gain, NaN for that of the recording"""
     noise_piece: npt.NDArray[np.int64]
     """piece of the noise bank, -1 for none"""
     noise_start: npt.NDArray[np.int64]
@@ -67,7 +71,7 @@ def draw(
     keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], config: AugmentConfig, materials: Materials
 ) -> Draws:
     """Draw the parameters of each row; `clean` rows get speed 1, no room, no noise, 0 dB and no device."""
-    u = uniforms(keys, 9, stream=1)
+    u, more = uniforms(keys, 9, stream=1), uniforms(keys, 2, stream=6)
     has_speed = (u[:, 0] < config.speed_probability) & ~clean
     has_room = (u[:, 2] < config.rir_probability) & ~clean & (len(materials.rooms) > 0)
     has_noise = (u[:, 4] < config.noise_probability) & ~clean & (len(materials.noise) > 0)
@@ -78,6 +82,8 @@ def draw(
     return Draws(
         speed=np.where(has_speed, whole_steps(between(u[:, 1], config.speed)), STEPS),
         room=room,
+        room_share=between(more[:, 0], config.room_share),
+        level_dbfs=np.where(clean, np.nan, between(more[:, 1], config.level_dbfs or (np.nan, np.nan))),
         noise_piece=piece,
         noise_start=np.where(has_noise, start, 0),
         snr_db=between(u[:, 6], config.snr_db),
@@ -120,7 +126,8 @@ class Augmenter:
     def __call__(self, audio: torch.Tensor, draws: Draws, window: int) -> torch.Tensor:
         """Augment [rows, samples >= window] in [-1, 1] to [rows, window]; the end of each row stays the end."""
         audio = self._change_speed(audio, draws.speed, window)
-        self._apply_rooms(audio, draws.room)
+        self._apply_rooms(audio, draws)
+        self._bring_to_level(audio, draws.level_dbfs)
         self._mix_noise(audio, draws)
         gain = _decibel_ratios(draws.gain_db, 20.0, self.device)
         audio.mul_(gain[:, None])
@@ -142,24 +149,36 @@ class Augmenter:
             result[chosen] = rows[:, -window:] if steps == STEPS else resample_from_end(rows, steps, window)
         return result
 
-    def _apply_rooms(self, audio: torch.Tensor, room: npt.NDArray[np.int64]) -> None:
-        rows = np.flatnonzero(room >= 0)
+    def _apply_rooms(self, audio: torch.Tensor, draws: Draws) -> None:
+        rows = np.flatnonzero(draws.room >= 0)
         if not len(rows):
             return
         chosen = on_device(rows, self.device)
         samples = audio.shape[1]
         size = next_fast_len(samples + self.rooms.shape[1] - 1, real=True)
         dry = audio[chosen]
-        spectra = self._room_spectra(on_device(room[rows], self.device), size)
+        spectra = self._room_spectra(on_device(draws.room[rows], self.device), size)
         # on a CPU the last bits of several transforms at once depend on how many they are
         several = len(rows) if audio.is_cuda else 1
         pairs = zip(dry.split(several), spectra.split(several), strict=True)
         wet = torch.cat(
             [torch.fft.irfft(torch.fft.rfft(clip, size).mul_(spectrum), size)[:, :samples] for clip, spectrum in pairs]
         )
-        # a room colours and smears, it does not make the talker louder
-        power = _power(dry) / _power(wet).clamp_min(_LEAST_POWER)
-        audio[chosen] = wet * power.sqrt()[:, None]
+        heard = _as_loud(wet, dry)
+        share = draws.room_share[rows]
+        if (share < 1).any():
+            heard = _as_loud(dry.lerp(heard, on_device(share, self.device)[:, None]), dry)
+        audio[chosen] = heard
+
+    def _bring_to_level(self, audio: torch.Tensor, level_dbfs: npt.NDArray[np.float32]) -> None:
+        rows = np.flatnonzero(~np.isnan(level_dbfs))
+        if not len(rows):
+            return
+        chosen = on_device(rows, self.device)
+        power = _active_power(audio[chosen])
+        wanted = _decibel_ratios(level_dbfs[rows], 20.0, self.device)
+        factors = torch.where(power > _MIN_POWER, wanted * power.clamp_min(_MIN_POWER).rsqrt(), 1.0)
+        audio[chosen] = audio[chosen] * factors[:, None]
 
     def _room_spectra(self, chosen: torch.Tensor, size: int) -> torch.Tensor:
         if len(self.rooms) * size * self.rooms.element_size() > _KEPT_BYTES:
@@ -238,6 +257,12 @@ def _decibel_ratios(decibels: npt.NDArray[np.float32], a_decade: float, device: 
 
 def _power(audio: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(audio, dim=1).square() / audio.shape[1]
+
+
+def _as_loud(wet: torch.Tensor, dry: torch.Tensor) -> torch.Tensor:
+    """Bring rows to the levels of others: a room colours and smears, it does not make the talker louder."""
+    power = _power(dry) / _power(wet).clamp_min(_LEAST_POWER)
+    return wet * power.sqrt()[:, None]
 
 
 def _active_power(audio: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,8 @@ def nothing(rows: int = 1, **changes: np.ndarray) -> Draws:
     values = {
         "speed": np.full(rows, 100),
         "room": np.full(rows, -1),
+        "room_share": np.ones(rows, np.float32),
+        "level_dbfs": np.full(rows, np.nan, np.float32),
         "noise_piece": np.full(rows, -1),
         "noise_start": np.full(rows, 0),
         "snr_db": np.zeros(rows, np.float32),
@@ -102,6 +104,45 @@ def test_a_room_smears_and_keeps_the_level() -> None:
     assert float(wet.square().mean()) == pytest.approx(float(audio.square().mean()), rel=0.01)
     assert float(wet[0, 4_000:6_000].abs().max()) > 1e-4
     assert float(wet[0, :1_999].abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_a_share_of_the_room_is_heard_beside_the_sound_itself(share: float) -> None:
+    room = np.zeros((1, 2_001), np.float32)
+    room[0, 2_000] = 1.0  # nothing but an echo
+    audio = torch.zeros(2, WINDOW)
+    audio[:, 3_000] = 0.1
+    mixed = augmenter(rooms=room)(
+        audio.clone(), nothing(2, room=np.asarray([0, -1]), room_share=np.full(2, share, np.float32)), WINDOW
+    )
+    loudness = 0.1 / np.hypot(share, 1 - share)
+    wanted = pytest.approx([(1 - share) * loudness, share * loudness], abs=1e-5)
+    assert mixed[0, [3_000, 5_000]].tolist() == wanted
+    assert torch.equal(mixed[1], audio[1])
+
+
+@pytest.mark.parametrize("level", [-40.0, -20.0])
+def test_views_are_brought_to_a_level_and_silence_is_not(level: float) -> None:
+    quiet, short, silent = 0.01 * tone(440), tone(440), torch.zeros(1, WINDOW + 4_000)
+    short[:, : WINDOW - 4_000] = 0  # padding is no part of the level
+    rows = torch.cat([quiet, short, silent, 1e-5 * tone(440), tone(440)])
+    levels = np.asarray([level] * 4 + [np.nan], np.float32)
+    sound = augmenter()(rows.clone(), nothing(5, level_dbfs=levels), WINDOW)
+    loud = [float(10 * torch.log10(one[one != 0].square().mean())) for one in (sound[0], sound[1])]
+    assert loud == pytest.approx([level, level], abs=0.05)
+    torch.testing.assert_close(sound[2:], rows[2:, -WINDOW:])
+
+
+def test_levels_and_shares_of_rooms_are_drawn_apart_from_all_else() -> None:
+    keys, clean = np.arange(500).astype(np.uint64), np.arange(500) % 5 == 0
+    before = draw(keys, clean, AugmentConfig(), materials(bank(2), 3))
+    drawn = draw(keys, clean, AugmentConfig(level_dbfs=(-30, -20), room_share=(0.2, 0.6)), materials(bank(2), 3))
+    for name in ("speed", "room", "noise_piece", "noise_start", "snr_db", "gain_db", "key"):
+        np.testing.assert_array_equal(getattr(drawn, name), getattr(before, name))
+    assert np.isnan(before.level_dbfs).all() and (before.room_share == 1).all()
+    assert (np.isnan(drawn.level_dbfs) == clean).all()
+    for values, low, high in ((drawn.level_dbfs[~clean], -30, -20), (drawn.room_share, 0.2, 0.6)):
+        assert low <= values.min() < low + 0.1 * (high - low) and high - 0.1 * (high - low) < values.max() <= high
 
 
 def test_generated_rooms_decay_as_asked() -> None:

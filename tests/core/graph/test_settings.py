@@ -51,7 +51,9 @@ STALE: dict[str, tuple[str, ...]] = {
     "features.augment.device_low_cut_hz": (),
     "features.augment.device_high_cut_hz": (),
     "features.augment.device_overload_db": (),
-    "features.augment.plugins": (TRAINING_ROWS, JUDGE),
+    "features.augment.plugins": (TRAINING_ROWS, JUDGE),  # without any they decide nothing, as the next two
+    "features.augment.level_dbfs": (TRAINING_ROWS, JUDGE),
+    "features.augment.room_share": (TRAINING_ROWS, JUDGE),
     "training": (TRAINED, TUNED),
     "training.loss.plugin": (),  # of another kind of loss
     "training.teacher": (),  # of teachers, which there are none of
