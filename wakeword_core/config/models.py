@@ -193,6 +193,11 @@ ModelConfig = Annotated[
 ]
 
 
+def scores_every_step(model: ModelConfig) -> bool:
+    """Tell whether a network of this project scores each step of a stream instead of whole windows."""
+    return model.arch in ("tcn", "mixednet", "cd_dnn") or (isinstance(model, DsCnnConfig) and model.causal)
+
+
 def architecture(model: ModelConfig) -> str:
     """Return what an architecture is called, which of another package is its name there."""
     return model.name if isinstance(model, PluginModelConfig) else model.arch

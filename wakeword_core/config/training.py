@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Settings
-from wakeword_core.config.models import ModelConfig, TcnConfig
+from wakeword_core.config.models import ModelConfig, TcnConfig, architecture, scores_every_step
 from wakeword_core.config.plugins import LossPlugin
 
+Normalisation = Literal["corpus", "window", "off"]
 ValMetric = Literal["pauc", "loss", "f1", "frr"]
 
 _LARGEST_WEIGHT = 1e6
@@ -348,6 +349,11 @@ class TrainingConfig(Settings):
     """How one model is trained."""
 
     model: ModelConfig = TcnConfig()
+    normalisation: Annotated[Normalisation, DecidesIf(lambda training: training.normalisation != "corpus")] = Field(
+        "corpus",
+        description="What features are normalised by: the means and deviations of the training split; besides these, "
+        "each window by its own, for networks that see whole windows; or nothing.",
+    )
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -382,6 +388,15 @@ class TrainingConfig(Settings):
         if counted or (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)):
             return value
         raise ValueError(f"must be a number of layers, 0 to {_MOST_LAYERS:,}, or a list of their names")
+
+    @model_validator(mode="after")
+    def _has_windows(self) -> Self:
+        if self.normalisation == "window" and scores_every_step(self.model):
+            raise ValueError(
+                f"normalisation window needs whole windows, but a network of arch {architecture(self.model)} scores "
+                "every step of a stream: set it to corpus, or choose another network"
+            )
+        return self
 
     @model_validator(mode="after")
     def _starts_somewhere(self) -> Self:

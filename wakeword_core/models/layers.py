@@ -1,11 +1,13 @@
 """What networks have in common: those that stream, those that see whole windows, layers, and first weights."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+_LEAST_DEVIATION = 0.1
 
 
 class StreamingBackbone(nn.Module, ABC):
@@ -76,6 +78,41 @@ class WindowBackbone(nn.Module, ABC):
         """Map [batch, n_mels, frames] to logits [batch, classes]."""
         logits: Tensor = self.classifier(self.dropout(self.embed(x)))
         return logits
+
+
+class StandardisedWindows(WindowBackbone):
+    """A network that gets each window with mean 0 and deviation 1 in each band."""
+
+    def __init__(self, network: WindowBackbone) -> None:
+        super().__init__()
+        self.members = nn.ModuleList([network])
+
+    @property
+    def _network(self) -> WindowBackbone:
+        return cast(WindowBackbone, self.members[0])
+
+    @property
+    def dropout(self) -> nn.Module:  # type: ignore[override]
+        """That of the network."""
+        return self._network.dropout
+
+    @property
+    def classifier(self) -> nn.Module:  # type: ignore[override]
+        """That of the network."""
+        return self._network.classifier
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Map [batch, n_mels, frames] to [batch, d]: what the classifier sees."""
+        return self._network.embed(standardised(x))
+
+
+def standardised(x: Tensor) -> Tensor:
+    """Bring each band of each window [batch, n_mels, frames] to mean 0 and deviation 1, but for bands that hardly move.
+
+    A deviation counts as no less than about a tenth of the training split's: quiet would be blown up to noise.
+    """
+    centred = x - x.mean(dim=2, keepdim=True)
+    return centred * (centred.square().mean(dim=2, keepdim=True) + _LEAST_DEVIATION**2).rsqrt()
 
 
 def windows_ending(x: Tensor, ends: Tensor, frames: int) -> Tensor:

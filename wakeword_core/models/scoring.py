@@ -11,11 +11,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from wakeword_core.config import Config, ModelConfig
-from wakeword_core.config.models import PluginModelConfig
-from wakeword_core.errors import ArtifactError, DataError, WakewordError, reason_of
+from wakeword_core.config.models import PluginModelConfig, architecture
+from wakeword_core.config.training import Normalisation
+from wakeword_core.errors import ArtifactError, ConfigError, DataError, WakewordError, reason_of
 from wakeword_core.files import as_type, read_json, replacing, write_json
 from wakeword_core.models import build_model
 from wakeword_core.models.calibrators import new_calibrator
+from wakeword_core.models.layers import StandardisedWindows, WindowBackbone
 from wakeword_core.runtime.exported import WEIGHTS_CARD, WEIGHTS_FILE
 
 if TYPE_CHECKING:
@@ -35,11 +37,24 @@ class ScoringModel(nn.Module):
     std: Tensor
 
     def __init__(
-        self, settings: ModelConfig, n_mels: int, frames: int, classes: int, calibration: str = "temperature"
+        self,
+        settings: ModelConfig,
+        n_mels: int,
+        frames: int,
+        classes: int,
+        calibration: str = "temperature",
+        normalisation: Normalisation = "corpus",
     ) -> None:
         super().__init__()
         self.settings, self.n_mels, self.frames, self.classes = settings, n_mels, frames, classes
-        self.backbone = build_model(settings, n_mels, frames, classes)
+        self.backbone, self.normalisation = build_model(settings, n_mels, frames, classes), normalisation
+        if normalisation == "window":
+            if not isinstance(self.backbone, WindowBackbone):
+                raise ConfigError(
+                    f"training.normalisation is window, but {architecture(settings)} is a network that scores every "
+                    "step of a stream; set it to corpus"
+                )
+            self.backbone = StandardisedWindows(self.backbone)
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("std", torch.ones(n_mels))
         self.set_calibrator(calibration, {})
@@ -87,8 +102,14 @@ class ScoringModel(nn.Module):
 
 def new_model(config: Config) -> ScoringModel:
     """Make an untrained model for a project's windows and classes."""
-    frontend = config.features.frontend
-    return ScoringModel(config.training.model, frontend.bands, frontend.window_frames, len(config.labels))
+    frontend, training = config.features.frontend, config.training
+    return ScoringModel(
+        training.model,
+        frontend.bands,
+        frontend.window_frames,
+        len(config.labels),
+        normalisation=training.normalisation,
+    )
 
 
 def count_parameters(model: nn.Module) -> int:
@@ -123,6 +144,8 @@ def save_model(folder: Path, model: ScoringModel, card: dict[str, Any]) -> None:
     if broken:
         raise ArtifactError(f"weights of {', '.join(broken[:3])} are not finite; the model is not saved")
     facts = {name: getattr(model, name) for name in (*_SHAPE, "calibration")}
+    if model.normalisation != "corpus":
+        facts["normalisation"] = model.normalisation
     architecture = {"model": model.settings.model_dump(mode="json"), **facts}
     with replacing(folder / WEIGHTS) as part:
         save_file(state, part)
@@ -136,7 +159,8 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
         settings: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
         n_mels, frames, classes = as_type(tuple[_Size, _Size, _Size], [card[name] for name in _SHAPE])
         with torch.random.fork_rng(devices=[]):
-            model = ScoringModel(settings, n_mels, frames, classes, card["calibration"])
+            normalisation = as_type(Normalisation, card.get("normalisation", "corpus"))
+            model = ScoringModel(settings, n_mels, frames, classes, card["calibration"], normalisation)
     except (ValidationError, ValueError, TypeError, RuntimeError, WakewordError) as error:
         raise ArtifactError(
             f"{folder / CARD} does not describe a known model ({reason_of(error)}); train it again"

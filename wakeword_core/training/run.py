@@ -175,7 +175,8 @@ def new_run(
             raise ConfigError("the model to train further has another architecture; train a new one from the beginning")
         model.load_state_dict(start_from.state_dict(), strict=True)
     frozen = () if start_from is None else freeze(model.backbone, settings.freeze)
-    model.set_cmvn(cmvn)
+    if settings.normalisation != "off":
+        model.set_cmvn(cmvn)
     model.to(device)
     muon = settings.optimizer.kind == "muon"  # which sees weights as matrices
     if device == "cuda" and settings.precision.channels_last and not muon:

@@ -37,6 +37,11 @@ def require_startable(given: "GivenModel", config: Config) -> None:
             f"training.start_from names {given.name}, a model of {_differing(own, wanted)}, but training.model is "
             f"{_differing(wanted, own)}; a model starts from one of its own architecture"
         )
+    if model.normalisation != config.training.normalisation:
+        raise ConfigError(
+            f"training.start_from names {given.name}, whose training.normalisation is {model.normalisation}, but here "
+            f"it is {config.training.normalisation}; a model starts from one whose features are normalised alike"
+        )
     try:
         heard = deciding(FrontendConfig.model_validate(card["frontend"])) | {"sample_rate": card["sample_rate"]}
     except ValueError as error:
