@@ -54,16 +54,8 @@ from wakeword_core.config.remote import RemoteConfig
 from wakeword_core.config.search import SearchConfig
 from wakeword_core.config.serving import CascadeConfig, Device, KeepConfig, ServingConfig, tcp_address
 from wakeword_core.config.synthesis import SynthesisConfig
-from wakeword_core.config.training import (
-    UNCHANGED,
-    LossConfig,
-    ScheduleConfig,
-    SpecAugmentConfig,
-    TeacherConfig,
-    TrainAugmentConfig,
-    TrainingConfig,
-    ValMetric,
-)
+from wakeword_core.config.train_augment import UNCHANGED, SpecAugmentConfig, TrainAugmentConfig
+from wakeword_core.config.training import LossConfig, ScheduleConfig, TeacherConfig, TrainingConfig, ValMetric
 from wakeword_core.files import digest
 
 _DIGITS = 8

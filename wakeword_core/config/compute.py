@@ -35,6 +35,14 @@ class ComputeConfig(Settings):
     compile: Literal["auto", "on", "off"] = Field(
         "off", description="Compile the network with torch.compile; auto: on CUDA, where there is a compiler."
     )
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune"] = Field(
+        "default",
+        description="What torch.compile spends its time on: little of it, fewer launches of small kernels, or the "
+        "fastest of many kernels.",
+    )
+    cudnn_benchmark: bool = Field(
+        False, description="On CUDA, try all algorithms for convolutions in training, and take the fastest."
+    )
     rows: Literal["auto", "memory", "disk"] = Field(
         "auto",
         description="Where the rows of a training wait for their batches; auto: in memory, or on disk where they take "

@@ -9,9 +9,15 @@ from torch import nn
 
 from wakeword_core.audio import to_pcm16
 from wakeword_core.config import FrontendConfig
-from wakeword_core.features.mel import DECIBELS, analysis_window, cepstral_basis, frame_count, mel_filterbank
+from wakeword_core.features.mel import (
+    DECIBELS,
+    PluggedFrontend,
+    analysis_window,
+    cepstral_basis,
+    frame_count,
+    mel_filterbank,
+)
 from wakeword_core.features.micro import MicroFrontend
-from wakeword_core.features.plugged import PluggedFrontend
 
 _CPU_FRAMES = 600
 """Frames transformed at once on a CPU: their spectra stay inside the cache."""

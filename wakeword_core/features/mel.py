@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from wakeword_core.config import FrontendConfig
 from wakeword_core.features.micro import MicroFrontend
-from wakeword_core.features.plugged import PluggedFrontend
 
 _BLOCK_FRAMES = 2048
 PCM_SCALE = 1.0 / 32_768.0
@@ -78,11 +77,14 @@ class NumpyFrontend:
         overlapping = np.lib.stride_tricks.sliding_window_view(audio, n_fft)[::hop]
         for start in range(0, frames, _BLOCK_FRAMES):
             block = overlapping[start : min(frames, start + _BLOCK_FRAMES)].astype(np.float32)
-            block *= self._window * np.float32(scale)
-            spectrum = np.fft.rfft(block, axis=1)
-            power = (spectrum.real**2 + spectrum.imag**2) @ self._filters
-            features[:, start : start + len(block)] = self._compressed(power).T
+            features[:, start : start + len(block)] = self._numbers(block, np.float32(scale)).T
         return features
+
+    def _numbers(self, frames: Floats, scale: np.float32) -> npt.NDArray[np.floating]:
+        """Transform frames [frames, n_fft], which are changed and `scale` brings to [-1, 1], to numbers of each."""
+        frames *= self._window * scale
+        spectrum = np.fft.rfft(frames, axis=1)
+        return self._compressed((spectrum.real**2 + spectrum.imag**2) @ self._filters)
 
     def _compressed(self, power: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         floor = self.frontend.log_floor
@@ -107,7 +109,29 @@ class NumpyFrontend:
         return np.repeat(self(np.zeros(self.frontend.n_fft, np.float32)), frames, axis=1)
 
 
-FrontEnd = NumpyFrontend | MicroFrontend | PluggedFrontend
+class PluggedFrontend(NumpyFrontend):
+    """Computes the numbers of another package: each frame's of that frame alone, so that streams give the same."""
+
+    def __init__(self, frontend: FrontendConfig, sample_rate: int) -> None:
+        """Make it; WakewordError where the package is broken."""
+        super().__init__(frontend, sample_rate)
+        assert frontend.plugin is not None, "the configuration demands one"
+        self._plugin = frontend.plugin.plugin
+        self._compute = self._plugin.make(frontend.plugin.settings, frontend, sample_rate)
+        self.silence(1)  # which says what is wrong with its numbers before anything is built on them
+
+    def _numbers(self, frames: Floats, scale: np.float32) -> npt.NDArray[np.floating]:
+        with self._plugin.blamed():
+            numbers = np.asarray(self._compute(frames * scale))
+        wanted = (len(frames), self.frontend.bands)
+        self._plugin.require(
+            numbers.shape == wanted and bool(np.isfinite(numbers).all()),
+            f"it gives {list(numbers.shape)} for {len(frames)} frames, and not {wanted[1]} finite numbers for each",
+        )
+        return numbers
+
+
+FrontEnd = NumpyFrontend | MicroFrontend
 
 
 def new_front_end(frontend: FrontendConfig, sample_rate: int) -> FrontEnd:

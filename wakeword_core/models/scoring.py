@@ -159,7 +159,9 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
         settings: ModelConfig = TypeAdapter(ModelConfig).validate_python(card["model"])
         n_mels, frames, classes = as_type(tuple[_Size, _Size, _Size], [card[name] for name in _SHAPE])
         with torch.random.fork_rng(devices=[]):
-            normalisation = as_type(Normalisation, card.get("normalisation", "corpus"))
+            normalisation = TypeAdapter[Normalisation](Normalisation).validate_python(
+                card.get("normalisation", "corpus")
+            )
             model = ScoringModel(settings, n_mels, frames, classes, card["calibration"], normalisation)
     except (ValidationError, ValueError, TypeError, RuntimeError, WakewordError) as error:
         raise ArtifactError(

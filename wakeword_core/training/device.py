@@ -61,7 +61,28 @@ def keep_freed_memory() -> Iterator[None]:
         library.malloc_trim(0)
 
 
-def compile_backbone(backbone: "nn.Module", wanted: Literal["auto", "on", "off"], device: str, processes: int) -> None:
+@contextmanager
+def cuda_arithmetic(tf32: Literal["torch", "on", "off"], benchmark: bool) -> Iterator[None]:
+    """Round float32 products on CUDA, and choose cuDNN's algorithms, as settings say; afterwards as before."""
+    from torch.backends import cuda, cudnn
+
+    before = cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    if tf32 != "torch":
+        cuda.matmul.allow_tf32 = cudnn.allow_tf32 = tf32 == "on"
+    cudnn.benchmark = benchmark
+    try:
+        yield
+    finally:
+        cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+def compile_backbone(
+    backbone: "nn.Module",
+    wanted: Literal["auto", "on", "off"],
+    device: str,
+    processes: int,
+    mode: Literal["default", "reduce-overhead", "max-autotune"] = "default",
+) -> None:
     """Compile what training calls of a backbone, in place, where it is wanted; its state dict stays the same.
 
     `auto` compiles on CUDA, and not in one of several processes, whose batch norms break a network into pieces.
@@ -73,7 +94,7 @@ def compile_backbone(backbone: "nn.Module", wanted: Literal["auto", "on", "off"]
     import torch
 
     called = "dense" if hasattr(backbone, "dense") else "forward"
-    setattr(backbone, called, torch.compile(getattr(backbone, called)))
+    setattr(backbone, called, torch.compile(getattr(backbone, called), mode=mode))
 
 
 @cache

@@ -25,7 +25,13 @@ from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
 from wakeword_core.teaching.scores import TeacherScores
 from wakeword_core.training.data import Sampler, check_windows, counting_teacher, derived_seed
-from wakeword_core.training.device import choose_device, compile_backbone, cuda_devices, keep_freed_memory
+from wakeword_core.training.device import (
+    choose_device,
+    compile_backbone,
+    cuda_arithmetic,
+    cuda_devices,
+    keep_freed_memory,
+)
 from wakeword_core.training.distributed import ALONE, MemoryFullError, Ranks, is_one_of_several, join_ranks
 from wakeword_core.training.feed import feed, on_device, within_memory
 from wakeword_core.training.objective import Batch, wrongness
@@ -114,6 +120,7 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         join_ranks(device) as ranks,
         torch_threads(config.compute.threads or ranks.cores),
         keep_freed_memory(),
+        cuda_arithmetic(settings.precision.tf32, config.compute.cudnn_benchmark),
         finishing("batch") as stop_requested,
         torch.random.fork_rng(devices=cuda_devices(device)),
     ):
@@ -122,7 +129,7 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
         run = new_run(train_set, job.cmvn, config, device, identity, job.start_from, ranks)
         run.micro_batch = min(run.micro_batch, job.micro_batch or run.micro_batch)
         resume_run(run, out)
-        compile_backbone(run.model.backbone, config.compute.compile, device, ranks.count)
+        compile_backbone(run.model.backbone, config.compute.compile, device, ranks.count, config.compute.compile_mode)
         teacher = None if job.teacher is None else job.teacher.to(device)
         batches = Batches(on_device(train_set, device), sampler, progress, stop_requested, teacher)
         validation = on_device(val_set, device)

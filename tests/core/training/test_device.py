@@ -45,12 +45,12 @@ def test_threads_are_restored() -> None:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of what is compiled, which nothing really is."""
+    """Names of what is compiled, which nothing really is, and in which mode where it is another than usual."""
     names: list[str] = []
     device_module._compiler_works.cache_clear()
 
-    def compile_nothing(function: Any) -> Any:
-        names.append(function.__name__)
+    def compile_nothing(function: Any, mode: str = "default") -> Any:
+        names.append(function.__name__ + ("" if mode == "default" else f" {mode}"))
         return function
 
     monkeypatch.setattr(torch, "compile", compile_nothing)
@@ -73,6 +73,36 @@ def test_when_a_network_is_compiled(
     monkeypatch.setattr(device_module, "_compiler_works", lambda device: True)
     compile_backbone(nn.Linear(2, 2), compile, device, processes)
     assert compiled == (["forward"] if wanted else [])
+
+
+def test_a_network_is_compiled_in_the_mode_that_is_set(
+    tmp_path: Path, compiled: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_module, "_compiler_works", lambda device: True)
+    compute = {"compile": "on", "compile_mode": "max-autotune"}
+    config = config_for(schedule={"epochs": 1}, sampling={"steps_per_epoch": 1}, compute=compute)
+    train(TRAIN, VAL, CMVN, config, tmp_path)
+    assert compiled == ["dense max-autotune"]
+
+
+@pytest.mark.parametrize(
+    ("tf32", "matrices", "convolutions"), [("torch", False, True), ("on", True, True), ("off", False, False)]
+)
+def test_arithmetic_on_cuda_is_as_set_while_it_trains_and_then_as_before(
+    tf32: Any, matrices: bool, convolutions: bool, tmp_path: Path
+) -> None:
+    def flags() -> tuple[bool, bool, bool]:
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
+
+    before, seen = flags(), set()
+    config = config_for(
+        schedule={"epochs": 1},
+        sampling={"steps_per_epoch": 1},
+        precision={"tf32": tf32},
+        compute={"cudnn_benchmark": True},
+    )
+    train(TRAIN, VAL, CMVN, config, tmp_path, lambda *_: seen.add(flags()))
+    assert seen == {(matrices, convolutions, True)} and before == flags() == (False, True, False)
 
 
 def test_what_training_calls_is_what_is_compiled(tmp_path: Path, compiled: list[str]) -> None:
