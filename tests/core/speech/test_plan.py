@@ -30,6 +30,11 @@ class Actors:
         return self._reads_all or is_latin(text)
 
 
+def of_engines(engines, **options):
+    """Settings with engines that need not be installed."""
+    return SynthesisConfig(**options).model_copy(update={"engines": engines})
+
+
 def cast(config=None, seed=1, **more):
     config = config or SynthesisConfig()
     engines = {"espeak": EspeakEngine(), "hibari": HibariEngine(), **more}
@@ -93,7 +98,7 @@ def test_the_neural_share_is_kept_and_spread():
 def test_shares_of_many_engines_are_kept_and_spread():
     third = Actors([Voice("x", "x", "en", "")])
     # shares need not sum to 1
-    made = spoken(SynthesisConfig(engines={"espeak": 3, "hibari": 1, "third": 6}), 1000, third=third)
+    made = spoken(of_engines({"espeak": 3, "hibari": 1, "third": 6}), 1000, third=third)
     for count in range(1, 1001):
         counts = Counter(item.engine for item in made[:count])
         for engine, share in (("espeak", 0.3), ("hibari", 0.1), ("third", 0.6)):
@@ -104,10 +109,10 @@ def test_shares_of_many_engines_are_kept_and_spread():
 
 def test_what_nobody_can_read_is_an_error_and_who_can_read_it_says_it():
     latin, all_letters = Actors([Voice("x", "x", "en", "")]), Actors([Voice("y", "y", "en", "")], reads_all=True)
-    config = SynthesisConfig(engines={"latin": 0.9, "all": 0.1})
+    config = of_engines({"latin": 0.9, "all": 0.1})
     assert {item.engine for item in spoken(config, 20, ["你好"], latin=latin, all=all_letters)} == {"all"}
     with pytest.raises(DataError, match="none of the engines latin can read '你好'"):
-        spoken(SynthesisConfig(engines={"latin": 1}), 1, ["你好"], latin=latin)
+        spoken(of_engines({"latin": 1}), 1, ["你好"], latin=latin)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +120,12 @@ def test_what_nobody_can_read_is_an_error_and_who_can_read_it_says_it():
 )
 def test_a_voice_whose_names_are_not_for_files_is_refused(voice):
     with pytest.raises(ConfigError, match="the engine others has a voice 'a' whose speaker"):
-        Cast({"others": Actors([voice])}, SynthesisConfig(engines={"others": 1}), 1)
+        Cast({"others": Actors([voice])}, of_engines({"others": 1}), 1)
 
 
 def test_voices_held_in_splits_take_turns_and_each_role_has_all_splits():
     voices = [Voice(f"{split}{n}", f"{split}-{n}", "en", "", split=split) for split in SPLITS for n in range(7)]
-    made = spoken(SynthesisConfig(engines={"held": 1}), 105, held=Actors(voices))
+    made = spoken(of_engines({"held": 1}), 105, held=Actors(voices))
     counts = Counter(item.speaker.split("-")[1] for item in made)
     assert counts == {"train": 63, "val": 21, "test": 21}
     assert {item.speaker.split("-")[1] for item in made[:3]} == set(SPLITS)
@@ -131,15 +136,15 @@ def test_voices_held_in_splits_take_turns_and_each_role_has_all_splits():
 def test_languages_choose_voices():
     voices = [Voice(tag, tag, tag, "") for tag in ("en-us", "en-gb", "es", "eng")]
     for languages, expected in (([], 4), (["en"], 2), (["en-gb", "es"], 2)):
-        config = SynthesisConfig(engines={"some": 1}, languages=languages)
+        config = of_engines({"some": 1}, languages=languages)
         assert len({item.voice for item in spoken(config, 12, some=Actors(voices))}) == expected
     with pytest.raises(ConfigError, match="languages is fr, but the engine some has no voice"):
-        spoken(SynthesisConfig(engines={"some": 1}, languages=["fr"]), 1, some=Actors(voices))
+        spoken(of_engines({"some": 1}, languages=["fr"]), 1, some=Actors(voices))
 
 
 def test_a_rare_sex_has_two_turns_for_one():
     voices = [Voice(f"m{n}", f"m{n}", "en", "", "male") for n in range(5)] + [Voice("f", "f", "en", "", "female")]
-    made = spoken(SynthesisConfig(engines={"some": 1}), 7, some=Actors(voices))
+    made = spoken(of_engines({"some": 1}), 7, some=Actors(voices))
     assert Counter(item.voice for item in made) == {"f": 2, **{f"m{n}": 1 for n in range(5)}}
 
 

@@ -44,7 +44,7 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     with Bars() as progress:
         normalised_by, start, teacher = beginning(config, inputs, models)
         result = find_rate(open_windows(features), normalised_by, config, Rates(*rates), progress, start, teacher)
-    suggestion = result.setting(share)
+    suggestion = result.suggestion / share
     marks = {"suggested": result.suggestion, "steepest descent": result.steepest, "lowest loss": result.lowest}
     picture = out or project.home / "lr_find" / f"{config.unique_name}.png"
     with replacing(picture) as part:
@@ -59,7 +59,7 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     Console().print(table)
     end = f"ended at {result.rates[-1]:.2g}, where the loss ran away" if result.diverged else "the loss never ran away"
     print(f"{len(result.rates)} batches; {result.too_narrow or end}")
-    print(f"suggestion: --set training.schedule.learning_rate={suggestion:g}")
+    print(f"suggestion: --set training.schedule.learning_rate={suggestion:.2g}")
     print(printable(f"picture: {picture}"))
     if as_json:
         figures = {
