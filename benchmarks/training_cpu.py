@@ -293,8 +293,9 @@ def _warm_up(run: "Run", batches: "Batches", config: Config) -> None:
 def _own_epochs(run: "Run", batches: "Batches", config: Config) -> Callable[[], object]:
     """The next epoch of this project's own loop, each time it is called."""
     from wakeword_core.training.loop import train_epoch
+    from wakeword_core.training.usage import Usage
 
-    return lambda: train_epoch(run, batches, config.training)
+    return lambda: train_epoch(run, batches, config.training, Usage(run.device))
 
 
 def _fed_epochs(

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +34,10 @@ from wakeword_core.training.device import (
 )
 from wakeword_core.training.distributed import ALONE, MemoryFullError, Ranks, is_one_of_several, join_ranks
 from wakeword_core.training.feed import feed, on_device, within_memory
-from wakeword_core.training.objective import Batch, wrongness
-from wakeword_core.training.optim import ema_decay, learning_rate, update_average
+from wakeword_core.training.objective import KINDS, Batch, sums_by_kind, wrongness
+from wakeword_core.training.optim import ema_decay, largest_jump, learning_rate, update_average
 from wakeword_core.training.processes import train_in_processes
-from wakeword_core.training.records import EpochRecord, TrainingSummary, kept_record, out_of_patience
+from wakeword_core.training.records import EpochRecord, TrainingSummary, epoch_line, kept_record, out_of_patience
 from wakeword_core.training.run import (
     EpochTrace,
     Job,
@@ -52,6 +52,7 @@ from wakeword_core.training.run import (
     save_run,
     set_random_state,
 )
+from wakeword_core.training.usage import Usage
 from wakeword_core.training.validation import allowed_alarms, check_validation, validate_run
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ log = logging.getLogger(__name__)
 
 _FEWEST_ROWS = 2
 """The fewest rows that are computed at once: a batch norm after pooling learns nothing from one value."""
+_JUMP = 20.0
+"""Gradients so many times as large as usual are told of."""
 
 
 class StoppedError(Exception):
@@ -149,6 +152,7 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
             if ranks.first:
                 save_epoch_model(run, config, out)  # before the epoch counts as done: a killed run saves it again
                 save_run(run, out)
+                log.info("%s", epoch_line(record, settings.schedule.epochs))
                 on_epoch(record)
         return finish_run(run, sampler.steps * settings.sampling.batch_size, config, out)
 
@@ -156,8 +160,8 @@ def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[Epoc
 def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Config) -> EpochRecord:
     """Train one epoch, or the rest of it, and validate the averaged weights; ConfigError when the loss diverged."""
     settings, epoch, first_step = config.training, len(run.history) + 1, run.step
-    started = time.monotonic()
-    trace = train_epoch(run, batches, settings)
+    started, usage = time.monotonic(), Usage(run.device)
+    trace = train_epoch(run, batches, settings, usage)
     norms = trace.norms[trace.norms.isfinite()] if run.scaler.is_enabled() else trace.norms  # without skipped steps
     loss, norm = float(trace.losses.mean()), float(norms.mean()) if len(norms) else 0.0
     trained = time.monotonic()
@@ -169,6 +173,16 @@ def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Conf
         raise ConfigError(
             f"training diverged in epoch {epoch} (its loss is not finite) with training.schedule.learning_rate "
             f"{settings.schedule.peak}; lower it"
+        )
+    seconds = time.monotonic() - started
+    usual = (seconds + sum(before.seconds for before in run.history)) / epoch
+    jump = largest_jump(norms)
+    if jump is not None and jump > _JUMP and all((before.gradient_jump or 0) <= _JUMP for before in run.history):
+        log.warning(
+            "the gradients of a step of epoch %d were %.0f times as large as usual; if the loss does not come down "
+            "again, lower training.schedule.learning_rate, or set training.optimizer.adaptive_clip",
+            epoch,
+            jump,
         )
     return EpochRecord(
         epoch=epoch,
@@ -182,18 +196,35 @@ def _run_epoch(run: Run, batches: Batches, validation: "WindowSet", config: Conf
         learning_rate=run.optimizers.rate,
         gradient_norm=norm,
         samples_per_second=(run.step - first_step) * settings.sampling.batch_size / (trained - started),
-        seconds=time.monotonic() - started,
+        seconds=seconds,
+        seconds_left=usual * (settings.schedule.epochs - epoch),
+        val_fpr=figures.fpr,
+        val_fnr=figures.fnr,
+        val_frr_but_two=figures.frr_but_two,
+        **_losses_by_kind(trace),
+        clipped_steps=int(trace.clipped.sum()),
+        gradient_jump=jump,
+        **asdict(usage.used()),
     )
 
 
-def train_epoch(run: Run, batches: Batches, training: TrainingConfig) -> EpochTrace:
+def _losses_by_kind(trace: EpochTrace) -> dict[str, float | None]:
+    """Return the mean loss of the rows of each of KINDS, as `loss_<kind>`; None where there was no such row."""
+    sums, counts = trace.kind_losses.sum(dim=0).tolist(), trace.kind_rows.sum(dim=0).tolist()
+    return {
+        f"loss_{kind}": total / count if count else None for kind, total, count in zip(KINDS, sums, counts, strict=True)
+    }
+
+
+def train_epoch(run: Run, batches: Batches, training: TrainingConfig, usage: Usage) -> EpochTrace:
     """Take the steps of the epoch after those of the history, or what is left of them.
 
     Raises StoppedError between two steps, and ConfigError when the memory does not hold two rows.
     """
     rows, noises, masks = batches.sampler.draw(len(run.history), run.device, run.difficulty)
     total = len(rows) * training.schedule.epochs
-    shapes = (len(rows),), (len(rows),), (len(rows), 0 if run.difficulty is None else rows.shape[1])
+    steps, judged = len(rows), 0 if run.difficulty is None else rows.shape[1]
+    shapes = (steps,), (steps,), (steps, judged), (steps,), (steps, len(KINDS)), (steps, len(KINDS))
     trace = EpochTrace(*(torch.zeros(shape, device=run.device) for shape in shapes))
     steps_done = 0
     if run.partial_epoch is not None:  # the training was stopped in the middle of this epoch: go on from there
@@ -215,11 +246,15 @@ def train_epoch(run: Run, batches: Batches, training: TrainingConfig) -> EpochTr
             if not run.ranks.first:  # dropout of the first process goes on as that of a single process does
                 torch.manual_seed(derived_seed(batches.sampler.seed, run.step, f"dropout of process {run.ranks.index}"))
             run.optimizers.rate = learning_rate(run.step, total, training.schedule, scores)
-            trace.losses[position], trace.wrong[position] = compute_gradients(run, next(drawn), training.loss)
+            batch = next(drawn)
+            trace.losses[position], trace.wrong[position], of_rows = compute_gradients(run, batch, training.loss)
+            trace.kind_losses[position], trace.kind_rows[position] = sums_by_kind(of_rows, batch.kinds)
             trace.norms[position] = run.optimizers.step(run.clipper, run.scaler)
+            trace.clipped[position] = run.clipper.clipped
             if not run.scaler.is_enabled() or trace.norms[position].isfinite():  # else the scaler has skipped the step
                 update_average(run.average, run.model, ema_decay(run.step, total, training.ema))
             run.step += 1
+            usage.look()
             batches.progress("training", run.step, total)
 
     if run.difficulty is not None:
@@ -252,10 +287,11 @@ def draw_batches(
         ) from error
 
 
-def compute_gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
+def compute_gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the gradients of the loss of a batch, in parts half as large whenever memory is exhausted.
 
-    Returns the loss, and how wrong the model was about each row by `wrongness`, [batch] or [0] where nobody asks.
+    Returns the loss, how wrong the model was about each row by `wrongness`, [batch] or [0] where nobody asks, and the
+    loss of each row [batch].
     """
     while True:
         before = random_state(run.device)
@@ -282,21 +318,23 @@ def compute_gradients(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor,
         log.warning("the GPU's memory is exhausted: batches are computed %d rows at once from here on", run.micro_batch)
 
 
-def _accumulate(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor]:
+def _accumulate(run: Run, batch: Batch, loss: LossConfig) -> tuple[Tensor, Tensor, Tensor]:
     run.optimizers.zero_grad()
     total = torch.zeros(1, device=run.device)
     wrong = torch.zeros(0 if run.difficulty is None else len(batch.labels), device=run.device)
+    of_rows = torch.zeros(len(batch.labels), device=run.device)
     for rows in micro_batches(len(batch.labels), run.micro_batch, run.ranks):
         part = batch.part(rows)
         output = run.objective(run.model, part)
         run.scaler.scale(output.loss).backward()
         total += output.loss.detach()
+        of_rows[rows] = output.rows
         if run.difficulty is not None:
             wrong[rows] = wrongness(output.logits, part.targets[0], loss, len(part.labels))
     parameters = [*run.model.parameters(), *run.objective.parameters()]
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    run.ranks.add_up([total, wrong, *gradients])
-    return total[0], wrong
+    run.ranks.add_up([total, wrong, of_rows, *gradients])
+    return total[0], wrong, of_rows
 
 
 def micro_batches(rows: int, most: int, ranks: Ranks = ALONE) -> Iterator[slice]:

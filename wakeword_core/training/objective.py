@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from wakeword_core.config import ROLES, Config, LossConfig
 from wakeword_core.features.store import NO_WORD
@@ -35,6 +36,8 @@ from wakeword_core.training.losses import (
     zones,
 )
 
+_HARD = ROLES.index("hard_negative")
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -55,12 +58,17 @@ class Targets:
         return Targets(self.labels[rows], zone, places, self.shares[rows], taught)
 
 
+KINDS = ("word", "negative", "hard_negative")
+"""Kinds of rows, whose losses are told apart."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows as the network sees them, and what is asked of their scores."""
 
     x: Tensor  # [batch, n_mels, frames], augmented, normalised and masked
     labels: Tensor  # class indices [batch]
+    kinds: Tensor  # indices into KINDS [batch]
     step_ends: Tensor  # last frame of each step that is scored, [batch, steps]
     targets: tuple[Targets, ...]  # of the rows; where they are mixed with others, then of those
     share: float = 1.0  # what this is of the whole batch
@@ -70,14 +78,16 @@ class Batch:
         labels = self.labels[rows]
         places = torch.arange(len(self.targets[0].labels), device=labels.device).view(-1, len(self.labels))
         targets = tuple(whole.select(places[:, rows].flatten()) for whole in self.targets)
-        return Batch(self.x[rows], labels, self.step_ends[rows], targets, self.share * len(labels) / len(self.labels))
+        share = self.share * len(labels) / len(self.labels)
+        return Batch(self.x[rows], labels, self.kinds[rows], self.step_ends[rows], targets, share)
 
 
 class LossOutput(NamedTuple):
-    """The loss of a batch, a scalar, and the scores that it is of."""
+    """The loss of a batch, a scalar, the scores that it is of, and the loss of each row by its own label."""
 
     loss: Tensor
     logits: Tensor  # [members * batch, classes, steps]
+    rows: Tensor  # [batch], without gradients or weights; NaN for a row that has no share in the loss
 
 
 def _choose_ends(ends: Tensor, others: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -124,7 +134,7 @@ class Objective(nn.Module):
             theirs = None if material.teacher is None else material.teacher.chosen(partners)
             others = labels[partners], roles[partners], ends[partners], self._taught(theirs, steps)
             targets.append(self._targets(*others, steps, count, 1 - share, generator))
-        return Batch(x, labels, steps, tuple(targets))
+        return Batch(x, labels, row_kinds(labels, roles), steps, tuple(targets))
 
     def forward(self, model: ScoringModel, batch: Batch) -> LossOutput:
         """Compute the loss of a batch, or the share that its part has in it; dropout draws from torch's generators.
@@ -141,12 +151,13 @@ class Objective(nn.Module):
                 ends = batch.step_ends.gather(1, targets.places[: len(x), None])[:, 0]
                 embeddings = window_embeddings(model.backbone, x, ends, model.frames)
         logits = logits.float()
-        losses = [self._row_losses(logits, aim) * aim.shares for aim in batch.targets]
-        total = torch.stack([loss.sum() for loss in losses]).sum()
+        losses = [self._row_losses(logits, aim) for aim in batch.targets]
+        total = torch.stack([(loss * aim.shares).sum() for loss, aim in zip(losses, batch.targets, strict=True)]).sum()
         if self.metric is not None and embeddings is not None:
             metric = self.metric(embeddings.float(), batch.labels)
             total = total + training.loss.metric_weight * batch.share * metric
-        return LossOutput(total, logits)
+        own = losses[0].detach().masked_fill(targets.shares == 0, math.nan)
+        return LossOutput(total, logits, own.view(-1, len(x)).mean(dim=0))
 
     def _row_losses(self, logits: Tensor, aim: Targets) -> Tensor:
         """The loss of each row, of which teachers have their share where they say anything: [members * batch]."""
@@ -184,7 +195,7 @@ class Objective(nn.Module):
         zone = zones(ends.repeat(count), steps.repeat(count, 1), self._hit, self._early)
         looked_at = loss.pooling == "window" or self.metric is not None
         places = draw_step(zone, generator) if looked_at else None
-        hard = roles == ROLES.index("hard_negative")
+        hard = roles == _HARD
         counts = None if loss.hard_negative_weight == 1 else torch.where(hard, loss.hard_negative_weight, 1.0)
         shares = row_shares(labels, loss.pooling, self.class_weights, counts) * (share / count)
         if share < 1 and steps.shape[1] == 1:  # a window placed for one of two mixed words may not hold the other
@@ -200,6 +211,19 @@ class Objective(nn.Module):
         x, ends = time_shift(material.mel.float(), material.word_ends, shift, model.frames, generator)
         x = augment(x, material.labels == 0, noise, training.augment, self._warp, generator)
         return spec_augment(model.normalise(x), training.spec_augment, generator), ends
+
+
+def row_kinds(labels: Tensor, roles: Tensor) -> Tensor:
+    """Tell of rows of these classes and roles [rows] which of KINDS each is: [rows]."""
+    others = torch.where(roles == _HARD, KINDS.index("hard_negative"), KINDS.index("negative"))
+    return torch.where(labels > 0, KINDS.index("word"), others)
+
+
+def sums_by_kind(losses: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
+    """Add up the losses of rows [rows] by kind, and count them, each [kinds]; what is NaN does not count."""
+    counted = ~losses.isnan()
+    of_kind = functional.one_hot(kinds, len(KINDS)).to(losses.dtype)
+    return losses.masked_fill(~counted, 0.0) @ of_kind, counted.to(losses.dtype) @ of_kind
 
 
 @torch.no_grad()

@@ -24,6 +24,8 @@ ONE_CYCLE_END = 1e4
 """The peak over the first rate of a cycle, and the first rate over the last (Smith and Topin 2018)."""
 USUAL_STEPS = 100
 """The usual norm is the median of so many steps before."""
+_FEWEST_STEPS = 10
+"""So many steps have to be known before anything is unusual."""
 
 
 class Clipper:
@@ -33,6 +35,8 @@ class Clipper:
         self._fixed, self._factor = optimizer.clip_norm, optimizer.adaptive_clip
         self.norms = torch.zeros(0, device=device)
         """of the last steps, at most USUAL_STEPS: what is to be restored"""
+        self.clipped = torch.zeros((), dtype=torch.bool, device=device)
+        """whether the last gradients were scaled down"""
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """Scale gradients down to the limit; returns their norm before that, a scalar on the device.
@@ -48,9 +52,23 @@ class Clipper:
             # of a broken step nothing is learned about what is usual
             latest = torch.where(norm.isfinite(), norm, limit)
             self.norms = torch.cat([self.norms[1 - USUAL_STEPS :], latest[None]])
+        self.clipped = norm > limit
         scale = (limit / (norm + torch.finfo(norm.dtype).tiny)).clamp(max=1.0)
         torch._foreach_mul_(gradients, scale)
         return norm
+
+
+def largest_jump(norms: Tensor) -> float | None:
+    """Say how many times the usual norm the most unusual of an epoch's `norms` [steps] is; None for too few steps.
+
+    What is usual at a step is the median of the steps before it.
+    """
+    before = norms.cpu()
+    jumps = [
+        float(before[step] / before[max(0, step - USUAL_STEPS) : step].median())
+        for step in range(_FEWEST_STEPS, len(before))
+    ]
+    return max((jump for jump in jumps if math.isfinite(jump)), default=None)
 
 
 class Optimizers:

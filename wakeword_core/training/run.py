@@ -29,7 +29,14 @@ from wakeword_core.training.data import UNSEEN, derived_seed
 from wakeword_core.training.distributed import ALONE, Ranks, share_norms
 from wakeword_core.training.objective import Objective
 from wakeword_core.training.optim import Clipper, Optimizers, averaged_copy, make_optimizers
-from wakeword_core.training.records import HISTORY, EpochRecord, TrainingSummary, kept_record, write_history
+from wakeword_core.training.records import (
+    HISTORY,
+    EpochRecord,
+    TrainingSummary,
+    kept_record,
+    summarise,
+    write_history,
+)
 from wakeword_core.training.starting import freeze
 
 if TYPE_CHECKING:
@@ -95,6 +102,9 @@ class EpochTrace(NamedTuple):
     losses: Tensor  # [steps]
     norms: Tensor  # of gradients, [steps]
     wrong: Tensor  # by `wrongness`, of each row of each batch, [steps, rows]; [steps, 0] where nothing depends on it
+    clipped: Tensor  # 1 where they were scaled down, [steps]
+    kind_losses: Tensor  # of the rows of each of KINDS their sum, [steps, kinds]
+    kind_rows: Tensor  # and how many they are, [steps, kinds]
 
 
 class PartialEpoch(NamedTuple):
@@ -283,21 +293,7 @@ def finish_run(run: Run, samples: int, config: Config, out: Path) -> TrainingSum
     stopped = len(run.history) < config.training.schedule.epochs
     if stopped:
         log.info("stopped after epoch %d: nothing better since epoch %d", len(run.history), kept.epoch)
-    training_seconds = sum(samples / record.samples_per_second for record in run.history)
-    return TrainingSummary(
-        epochs=len(run.history),
-        best_epoch=kept.epoch,
-        best_score=kept.val_score,
-        val_loss=kept.val_loss,
-        val_auc=kept.val_auc,
-        val_pauc=kept.val_pauc,
-        val_f1=kept.val_f1,
-        val_frr=kept.val_frr,
-        parameters=count_parameters(run.average),
-        seconds=sum(record.seconds for record in run.history),
-        samples_per_second=len(run.history) * samples / training_seconds,
-        stopped_early=stopped,
-    )
+    return summarise(run.history, kept, samples, count_parameters(run.average), stopped)
 
 
 @dataclass(frozen=True)

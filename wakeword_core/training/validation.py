@@ -19,6 +19,9 @@ from wakeword_core.training.run import Run
 if TYPE_CHECKING:
     from wakeword_core.features.store import WindowSet
 
+_LOUDEST = 2
+"""Windows on which a threshold may rest."""
+
 
 @dataclass(frozen=True)
 class ValidationFigures:
@@ -29,6 +32,9 @@ class ValidationFigures:
     pauc: float  # standardised partial ROC-AUC (McClish 1989)
     f1: float  # where a wake word is likelier than all else
     frr: float  # share of words missed where as many other windows as allowed are not told from them
+    fpr: float = 0.0  # share of other windows in which a wake word is likelier than all else
+    fnr: float = 0.0  # share of words in which it is not
+    frr_but_two: float = 0.0  # `frr`, were the two loudest of the other windows not there
 
     def value(self, metric: ValMetric) -> float:
         """Give what is maximised by that name."""
@@ -63,12 +69,15 @@ def validate(
     logits = torch.cat([model.logits(batch) for batch in in_order(mel, batch_size, labels.device)])
     loss = float(functional.cross_entropy(logits, labels))
     if not bool(logits.isfinite().all()):
-        return ValidationFigures(float("nan"), 0.0, 0.0, 0.0, 1.0)
+        return ValidationFigures(float("nan"), 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0)
     scores, truth = _wake_log_odds(logits).cpu().numpy(), (labels > 0).cpu().numpy()
     detected = scores >= 0
     f1 = float(2 * (detected & truth).sum() / max(detected.sum() + truth.sum(), 1))
     ranking = area_under_roc(scores, truth), area_under_roc(scores, truth, max_fpr)
-    return ValidationFigures(loss, *ranking, f1, _missed(scores[truth], scores[~truth], alarms))
+    words, others = scores[truth], np.sort(scores[~truth])
+    missed = _missed(words, others, alarms), _missed(words, others[:-_LOUDEST], alarms)
+    wrong = float(detected[~truth].mean()), float((~detected[truth]).mean())
+    return ValidationFigures(loss, *ranking, f1, missed[0], *wrong, missed[1])
 
 
 def allowed_alarms(labels: Tensor, hop_seconds: float, alarms_an_hour: float) -> int:
@@ -77,10 +86,10 @@ def allowed_alarms(labels: Tensor, hop_seconds: float, alarms_an_hour: float) ->
 
 
 def _missed(words: NDArray[np.float64], others: NDArray[np.float64], alarms: int) -> float:
-    """Share of words that do not score above all but `alarms` of the others."""
+    """Share of words that do not score above all but `alarms` of the others, which are sorted."""
     if alarms >= len(others):
         return 0.0
-    threshold = np.sort(others)[len(others) - 1 - alarms]
+    threshold = others[len(others) - 1 - alarms]
     return float((words <= threshold).mean())
 
 

@@ -11,7 +11,7 @@ import time
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -24,8 +24,8 @@ from wakeword_core.cores import machine_memory
 from wakeword_core.errors import ConfigError
 from wakeword_core.progress import ProgressLines, begins_again
 from wakeword_core.text import printable
+from wakeword_pipeline.home_log import LOGGERS, PrintableFormatter
 
-LOGGERS = ("wakeword_core", "wakeword_pipeline")
 LEVEL_VARIABLE = "WAKEWORD_LOG_LEVEL"
 FORMAT_VARIABLE = "WAKEWORD_LOG_FORMAT"
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -176,7 +176,7 @@ def _has_cuda_driver() -> bool:
     return True
 
 
-class _ElapsedFormatter(logging.Formatter):
+class _ElapsedFormatter(PrintableFormatter):
     """Writes `   12.3s INFO    wakeword_core.shards: message`, the time counted from when it was made."""
 
     def __init__(self) -> None:
@@ -186,13 +186,6 @@ class _ElapsedFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.elapsed = time.monotonic() - self._start
         return super().format(record)
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802
-        return "\n".join(map(printable, super().formatException(ei).split("\n")))
 
 
 class _JsonFormatter(_ElapsedFormatter):

@@ -21,9 +21,10 @@ from wakeword_core.runtime.exported import CARD_MARKDOWN
 from wakeword_core.stage_names import BUNDLE, CHAMPION, COMPARISON
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.text import markdown, printable
+from wakeword_core.training.records import EpochRecord
 from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.home import gpu_slot
-from wakeword_pipeline.orchestration.metadata import artifact_metadata, figures_metadata
+from wakeword_pipeline.orchestration.metadata import artifact_metadata, epoch_event, figures_metadata
 from wakeword_pipeline.orchestration.resources import ProjectResource
 from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource, Training
 from wakeword_pipeline.tracking.versions import mirror
@@ -85,7 +86,13 @@ def materialize(
 ) -> dg.MaterializeResult:
     """Build or find a stage's artifact, and return its content hash as data version, its metadata and its checks."""
     training = Training(mlflow, context.run.run_id, stage.name) if stage.name in (TRAINED, TUNED) else None
-    project = resource.open(training.log_epoch) if training else resource.open()
+
+    def on_epoch(record: EpochRecord) -> None:
+        context.log_event(epoch_event(stage.name, record))
+        if training:
+            training.log_epoch(record)
+
+    project = resource.open(on_epoch)
     if stage.name not in project.stages:
         why = "this configuration has no such stage"
         return dg.MaterializeResult(

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from wakeword_core.errors import ConfigError, WakewordError, reason_of
 from wakeword_core.files import read_json, remove_abandoned_parts, write_text
 from wakeword_core.store.locks import exclusive
+from wakeword_pipeline.home_log import FOLDER as LOGS
+from wakeword_pipeline.home_log import log_to_home
 from wakeword_pipeline.postgres import postgres_address
 from wakeword_pipeline.search import DATABASE, SEARCHES
 
@@ -30,7 +32,7 @@ DEFAULT_HOME = ".wakeword"
 DEFAULT_CONFIG = "wakeword.yaml"
 _LAST = "last.json"
 _NOT_IN_ADDRESSES = "?%"
-_FOLDERS = ("store", "cache", "registry", "dagster", "mlruns", "lr_find", SEARCHES)
+_FOLDERS = ("store", "cache", "registry", "dagster", "mlruns", "lr_find", SEARCHES, LOGS)
 _FILES = (
     *(_LAST, "forgotten.json", "gpu.lock"),
     *("mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.lock"),
@@ -217,6 +219,7 @@ def prepare_home(home: Path, config: Path) -> None:
         _let_be(home / _LAST, json.dumps({"config": str(config)}))
     except OSError as error:
         raise WakewordError(f"cannot write to {home}: {error.strerror}; choose another --home") from error
+    log_to_home(home)
     os.environ["DAGSTER_HOME"] = os.environ["WAKEWORD_DAGSTER"] = str(dagster_home)
     os.environ[HOME_VARIABLE] = str(home)
     os.environ[CONFIG_VARIABLE] = str(config)

@@ -2,11 +2,13 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 
 from wakeword_core.store.artifacts import Artifact
+from wakeword_core.training.records import EpochRecord
 
 _ROW_FIGURES = ("recordings", "rows", "clips")
 _PICTURE_SUFFIX = ".png"
@@ -34,6 +36,12 @@ def artifact_metadata(artifact: Artifact) -> dict[str, Any]:
     if isinstance(rows, int):
         entries["dagster/row_count"] = rows
     return entries
+
+
+def epoch_event(stage: str, record: EpochRecord) -> dg.AssetObservation:
+    """Return what Dagster shows of an epoch while the asset of a training is made: numbers that it plots."""
+    figures = {name: value for name, value in asdict(record).items() if value is not None}
+    return dg.AssetObservation(stage, description=f"epoch {record.epoch}", metadata=figures_metadata(figures))
 
 
 def figures_metadata(figures: Mapping[str, Any]) -> dict[str, Any]:

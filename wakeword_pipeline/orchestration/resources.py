@@ -11,6 +11,7 @@ from pydantic import Field
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.progress import ProgressLines
+from wakeword_pipeline.home_log import log_to_home
 from wakeword_pipeline.orchestration.home import home_path, require_own
 
 current_build: ContextVar[Project | None] = ContextVar("current_build", default=None)
@@ -35,6 +36,7 @@ class ProjectResource(dg.ConfigurableResource):
 
         build, home = current_build.get(), home_path(Path(self.home))
         require_own(home)
+        log_to_home(home)
         return Project(
             load_config(Path(self.config_path) if self.config_path else None, self.overrides),
             home,

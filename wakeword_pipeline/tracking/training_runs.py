@@ -32,7 +32,6 @@ _FOLDER = "model"
 """Folder of a run that holds the artifact's files."""
 PARENT_TAG = "mlflow.parentRunId"
 _PARAMS: tuple[str, ...] = ("phrase", "seed", "features", "training", "compute")
-_METRIC_SKIPPED = {"epoch"}
 _MAX_DESCRIPTION = 4_900
 """Characters of a description; some databases behind MLflow hold no more than 5,000."""
 _EVERY_EPOCH = "val_loss"
@@ -91,6 +90,13 @@ class Training:
         return self._epochs
 
 
+def figures_of(record: EpochRecord) -> dict[str, float]:
+    """Return the figures of an epoch that were measured, by name."""
+    figures = asdict(record)
+    del figures["epoch"]
+    return {name: float(value) for name, value in figures.items() if value is not None}
+
+
 class EpochLog:
     """Logs the figures of epochs to a run, each epoch once, with its number as step."""
 
@@ -105,8 +111,7 @@ class EpochLog:
         if record.epoch in self._logged:
             return
         now = int(time.time() * 1000)
-        figures = {name: value for name, value in asdict(record).items() if name not in _METRIC_SKIPPED}
-        metrics = [Metric(name, float(value), now, record.epoch) for name, value in figures.items()]
+        metrics = [Metric(name, value, now, record.epoch) for name, value in figures_of(record).items()]
         self._client.log_batch(self._run_id, metrics=metrics)
         self._logged.add(record.epoch)
 

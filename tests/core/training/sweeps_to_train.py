@@ -1,7 +1,7 @@
 """A toy task that is learnt in seconds, and what its trainings leave."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from wakeword_core.features.store import WindowSet
 from wakeword_core.teaching.scores import TeacherScores
 from wakeword_core.training.feed import Material, feed
 from wakeword_core.training.records import EpochRecord
+from wakeword_core.training.usage import Used
 
 N_MELS, FRAMES = 16, 32
 CONTEXT = 24
@@ -148,6 +149,8 @@ def material(windows: WindowSet, chosen: torch.Tensor, noise: torch.Tensor | Non
 
 TRAIN, VAL = windows_for(1), windows_for(2)
 LONG = windows_for(1, context=CONTEXT)
+TIMED: dict[str, Any] = {"seconds": 0, "samples_per_second": 0, **asdict(Used(0, 0, None, None))}
+"""What of a training is the machine's."""
 VIEWED = replace(LONG, views=torch.arange(len(LONG)) // 4 % 2)
 """Of each kind of window half are clean and half augmented."""
 
@@ -166,7 +169,7 @@ def history(out: Path) -> list[EpochRecord]:
 
 
 def untimed(records: list[EpochRecord]) -> list[EpochRecord]:
-    return [replace(record, seconds=0, samples_per_second=0) for record in records]
+    return [replace(record, **TIMED, seconds_left=0) for record in records]
 
 
 def assert_near(one: Path, other: Path) -> None:

@@ -17,7 +17,9 @@ from sweeps_to_train import (
     CMVN,
     CONTEXT,
     LONG,
+    LOSS,
     NO_AUGMENT,
+    TIMED,
     TINY_TCN,
     TRAIN,
     VAL,
@@ -39,9 +41,11 @@ from wakeword_core.models.scoring import load_model
 from wakeword_core.progress import silent
 from wakeword_core.training.data import Sampler
 from wakeword_core.training.loop import Batches, train, train_epoch
+from wakeword_core.training.objective import Objective
 from wakeword_core.training.optim import Clipper, Optimizers, learning_rate, make_optimizers
 from wakeword_core.training.records import EpochRecord, best_record
 from wakeword_core.training.run import LAST, new_run
+from wakeword_core.training.usage import Usage
 from wakeword_core.training.validation import validate
 
 
@@ -76,6 +80,64 @@ def test_learns_and_tells_of_it(tmp_path: Path) -> None:
     assert all(record.gradient_norm > 0 and record.samples_per_second > 0 for record in records)
 
 
+def test_each_epoch_says_how_it_went_in_one_line_and_what_it_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        summary = train(TRAIN, VAL, CMVN, config_for(schedule={"epochs": 3, "learning_rate": 1e-2}), tmp_path)
+    records = history(tmp_path)
+    lines = [one.message for one in caplog.records if one.message.startswith("epoch ")]
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1 of 3", "epoch 2 of 3", "epoch 3 of 3"]
+    for line, record in zip(lines, records, strict=True):
+        assert f"loss {record.train_loss:.4f}, validation loss {record.val_loss:.4f}" in line
+        assert f"FNR {100 * record.val_fnr:.1f} % at 0.5" in line and ("left" in line) == (record.epoch < 3)
+        assert 0 < record.cpu_cores < 1_000 and 50 < record.memory_mb < 1e6 and record.gpu_share is None
+    assert records[1].seconds_left == pytest.approx((records[0].seconds + records[1].seconds) / 2)
+    assert summary.memory_mb == max(record.memory_mb for record in records)
+    model, _ = load_model(tmp_path)
+    heard = model.logits(VAL.mel.float()).argmax(dim=1) > 0
+    word, kept = VAL.labels > 0, records[summary.best_epoch - 1]
+    assert (kept.val_fnr, kept.val_fpr) == pytest.approx(
+        (float((~heard[word]).float().mean()), float(heard[~word].float().mean()))
+    )
+
+
+def test_the_loss_is_told_by_kind_of_row_and_clipped_steps_are_counted(tmp_path: Path) -> None:
+    hardest = {**LOSS, "hard_negative_weight": 50.0}  # a weight says what is learnt, and not how wrong it is
+    config = config_for(schedule={"epochs": 8, "learning_rate": 1e-2}, loss=hardest, optimizer={"clip_norm": 1e9})
+    free = train(TRAIN, VAL, CMVN, config, tmp_path / "free")
+    first, *_, last = history(tmp_path / "free")
+    for name in ("loss_word", "loss_negative", "loss_hard_negative"):
+        assert 0 < getattr(last, name) < 3, name
+    assert last.loss_word < first.loss_word and free.clipped_steps == 0
+    assert len({first.loss_word, first.loss_negative, first.loss_hard_negative}) == 3
+    easy = replace(TRAIN, roles=torch.where(TRAIN.roles == ROLES.index("hard_negative"), 1, TRAIN.roles))
+    tight = config_for(schedule={"epochs": 2}, optimizer={"clip_norm": 1e-6})
+    assert train(easy, VAL, CMVN, tight, tmp_path / "tight").clipped_steps == 8
+    assert history(tmp_path / "tight")[0].loss_hard_negative is None
+
+
+def test_gradients_that_jump_are_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = []
+    whole = Objective.forward
+
+    def jumping(self: Objective, model: Any, batch: Any) -> Any:
+        steps.append(1)
+        output = whole(self, model, batch)
+        return output._replace(loss=output.loss * (1_000 if len(steps) in (12, 20, 41) else 1))
+
+    monkeypatch.setattr(Objective, "forward", jumping)
+    config = config_for(schedule={"epochs": 3}, sampling={"steps_per_epoch": 14})
+    with caplog.at_level(logging.WARNING):
+        train(TRAIN, VAL, CMVN, config, tmp_path)
+    jumps = [record.gradient_jump for record in history(tmp_path)]
+    assert jumps[0] > 100 and jumps[1] < 20 < jumps[2]  # of the first steps of an epoch nothing is known to be usual
+    (said,) = [one.message for one in caplog.records if "gradients" in one.message]
+    assert "epoch 1" in said and "training.schedule.learning_rate" in said
+
+
 def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
     """Every step of it moves the weights by their gradients times the rate, and the average after them."""
     config = config_for(
@@ -96,7 +158,7 @@ def test_an_epoch_of_one_toy_batch_is_gradient_descent_by_hand() -> None:
             silent,
             lambda: False,
         )
-        trace = train_epoch(run, batches, config.training)
+        trace = train_epoch(run, batches, config.training, Usage(run.device))
         losses = []
         for step in range(3):
             order = batches.sampler.epoch(0)[step]
@@ -370,8 +432,7 @@ def test_a_signal_in_the_middle_of_an_epoch_loses_no_batch(optimizer: str, term_
     assert first == [9, 10, 11, 12]
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
     assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
-    timed = {"seconds": 0, "samples_per_second": 0}
-    assert replace(whole, **timed) == replace(parts, **timed)
+    assert replace(whole, **TIMED) == replace(parts, **TIMED)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def _found_in_a_bowl(curvature: float, monkeypatch: pytest.MonkeyPatch) -> float
     def forward(self: Objective, model: Any, *_: Any) -> LossOutput:
         weights = next(one for one in model.parameters() if one.numel() >= 64).flatten()[:64]
         point = 1 + 0.3 * torch.randn(64, generator=noise)
-        return LossOutput((curvatures * (weights - point).square()).sum() / 2, torch.empty(0))
+        return LossOutput((curvatures * (weights - point).square()).sum() / 2, torch.empty(0), torch.tensor(0.0))
 
     monkeypatch.setattr(Objective, "forward", forward)
     config = config_for(
@@ -151,7 +151,7 @@ def _fed(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     left = iter(losses)
 
     def forward(self: Objective, model: Any, *_: Any) -> LossOutput:
-        return LossOutput(next(model.parameters()).sum() * 0 + next(left), torch.empty(0))
+        return LossOutput(next(model.parameters()).sum() * 0 + next(left), torch.empty(0), torch.tensor(0.0))
 
     monkeypatch.setattr(Objective, "forward", forward)
 

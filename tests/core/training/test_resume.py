@@ -16,6 +16,7 @@ from sweeps_to_train import (
     CONTEXT,
     LONG,
     LOSS,
+    TIMED,
     TINY_TCN,
     TRAIN,
     VAL,
@@ -62,8 +63,7 @@ def test_three_epochs_and_three_more_are_six_bit_for_bit(model: Any, keep: str, 
     assert [record.epoch for record in records] == [4, 5, 6]
     assert same_weights(tmp_path / "whole", tmp_path / "parts")
     assert untimed(history(tmp_path / "whole")) == untimed(history(tmp_path / "parts"))
-    timed = {"seconds": 0, "samples_per_second": 0}
-    assert replace(whole, **timed) == replace(parts, **timed)
+    assert replace(whole, **TIMED) == replace(parts, **TIMED)
 
 
 def test_what_is_trained_beside_the_model_goes_on_too(tmp_path: Path) -> None:

@@ -94,6 +94,18 @@ def test_a_tuning_has_a_run_of_its_own_below_the_trainings(runs, toy: Toy) -> No
     assert {"model/model.safetensors", "model/history.jsonl"} <= files
 
 
+def test_each_epoch_is_an_event_of_its_asset_while_it_is_made(runs, toy: Toy, instance) -> None:
+    seen = instance.fetch_observations(dg.AssetKey("tuned_model"), limit=10).records
+    epochs = [one.asset_observation.metadata["epoch"].value for one in reversed(seen)]
+    assert epochs == [1, 2, 3, 4]
+    shown = seen[0].asset_observation.metadata
+    assert {"val_loss", "val_fpr", "val_fnr", "learning_rate", "seconds_left", "loss_word"} <= set(shown)
+    made = instance.fetch_materializations(dg.AssetKey("tuned_model"), limit=10).records
+    made = next(one for one in made if one.run_id == seen[0].run_id)
+    assert all(one.storage_id < made.storage_id for one in seen)
+    assert (toy.folder / "home" / "logs" / "wakeword.log").read_text().count(": epoch 4 of 4: loss ") == 1
+
+
 def test_the_registered_model_is_the_tuned_one(runs, toy: Toy) -> None:
     client = MlflowResource(home=str(toy.folder / "home")).client()
     version = client.get_model_version("robin", str(runs[1]["tuned_model"]["mlflow_model_version"].value))

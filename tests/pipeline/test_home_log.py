@@ -1,0 +1,143 @@
+"""The log file of a home: what comes into it, what does not, and how large and old it may become."""
+
+import logging
+import os
+import time
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from wakeword_pipeline import home_log
+from wakeword_pipeline.home_log import FILE, FOLDER, log_to_home, without_secrets
+
+CORE, PIPELINE = logging.getLogger("wakeword_core.somewhere"), logging.getLogger("wakeword_pipeline.somewhere")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    log_to_home(tmp_path)
+    return tmp_path / FOLDER / FILE
+
+
+def test_lines_of_both_packages_are_kept_with_their_times_and_of_nobody_else(file: Path) -> None:
+    CORE.info("epoch %d of 3", 1)
+    PIPELINE.warning("a name with\na line end and \x1b[31mcolour")
+    logging.getLogger("somebody_else").warning("nobody's business")
+    CORE.debug("not asked for")
+    first, second = file.read_text().splitlines()
+    assert first.endswith(f"+00:00 INFO [{os.getpid()}] wakeword_core.somewhere: epoch 1 of 3")
+    assert second.endswith(
+        rf"WARNING [{os.getpid()}] wakeword_pipeline.somewhere: a name with\na line end and \x1b[31mcolour"
+    )
+    assert first[:2] == "20" and file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_traceback_is_kept_line_by_line(file: Path) -> None:
+    try:
+        raise ValueError("postgresql://me:pass-word@db/wake is gone")
+    except ValueError:
+        CORE.exception("it failed")
+    text = file.read_text()
+    assert "Traceback" in text and "ValueError: postgresql://***@db/wake is gone" in text and "pass-word" not in text
+
+
+def test_asked_again_nothing_comes_twice_and_another_home_takes_over(file: Path, tmp_path: Path) -> None:
+    log_to_home(tmp_path)
+    CORE.info("once")
+    log_to_home(tmp_path / "other")
+    CORE.info("there")
+    assert file.read_text().count("\n") == 1
+    assert (tmp_path / "other" / FOLDER / FILE).read_text().endswith(": there\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("s3://AKIA:very/secret@bucket/a", "s3://***@bucket/a"),
+        ("https://me:secret@example.org/a@b", "https://***@example.org/a@b"),
+        ("https://b.org/a?X-Amz-Signature=ab12&part=1", "https://b.org/a?X-Amz-Signature=***&part=1"),
+        ("Authorization: Bearer abc.def-123", "Authorization: Bearer ***"),
+        ("wakeword serve with hunter2-and-more", "wakeword serve with ***"),
+        ("mailed to me@example.org, epoch 3", "mailed to me@example.org, epoch 3"),
+        ("the basic rule", "the basic rule"),
+    ],
+)
+def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch, said: str, kept: str) -> None:
+    monkeypatch.setenv("WAKEWORD_TOKEN", "hunter2-and-more")
+    monkeypatch.setenv("SHORT_TOKEN", "rule")
+    assert without_secrets(said) == kept
+
+
+def test_a_full_file_is_rotated_and_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home_log, "_BYTES", 500)
+    log_to_home(tmp_path)
+    for number in range(100):
+        CORE.info("line %d", number)
+    files = sorted((tmp_path / FOLDER).glob(f"{FILE}*"))
+    assert [path.name for path in files] == [FILE, *(f"{FILE}.{number}" for number in range(1, 5))]
+    assert all(path.stat().st_size <= 500 for path in files)
+    assert files[0].read_text().endswith("line 99\n")
+
+
+def _write(folder: Path, who: str, count: int) -> None:
+    home_log._BYTES, home_log._BACKUPS = 2_000, 100
+    log_to_home(folder)
+    for number in range(count):
+        CORE.info("%s %d", who, number)
+
+
+def test_processes_that_rotate_at_once_lose_no_line(tmp_path: Path) -> None:
+    context = get_context("fork")
+    writers = [context.Process(target=_write, args=(tmp_path, who, 150)) for who in "abc"]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    files = list((tmp_path / FOLDER).glob(f"{FILE}*"))
+    lines = [line.rpartition(": ")[2] for path in files for line in path.read_text().splitlines()]
+    assert len(files) > 5 and sorted(lines) == sorted(f"{who} {number}" for who in "abc" for number in range(150))
+
+
+def test_old_files_go_and_what_is_old_is_begun_anew(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    (folder / FILE).write_text("2020-01-01T00:00:00.000+00:00 INFO [1] wakeword_core: long ago\n")
+    for number, days in ((1, 29), (2, 31)):
+        (folder / f"{FILE}.{number}").write_text(f"{number}")
+        os.utime(folder / f"{FILE}.{number}", (0, time.time() - days * 86_400))
+    log_to_home(tmp_path)
+    CORE.info("now")
+    found = {path.name: path.read_text() for path in folder.glob(f"{FILE}*")}
+    assert found[FILE].endswith(": now\n") and found[FILE].count("\n") == 1
+    assert found[f"{FILE}.1"].endswith("long ago\n") and found[f"{FILE}.2"] == "1" and len(found) == 3
+
+
+def test_where_nothing_can_be_written_a_warning_says_so_and_work_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / FILE).symlink_to(tmp_path / "elsewhere")
+    log_to_home(tmp_path)
+    CORE.warning("something else")
+    assert [one.message.rpartition(", ")[2] for one in caplog.records] == [
+        "so log lines are not kept",
+        "something else",
+    ]
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_disk_that_fills_up_ends_the_file_and_not_the_build(
+    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (handler,) = [one for one in logging.getLogger("wakeword_core").handlers if isinstance(one, home_log._HomeLog)]
+
+    def full(text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(handler.stream, "write", full, raising=False)
+    CORE.warning("one")
+    CORE.warning("two")
+    assert [one.message for one in caplog.records if "any more" in one.message] == [
+        f"{file} cannot be written any more, so log lines are not kept"
+    ]
