@@ -1,9 +1,15 @@
 """Documents name what is there."""
 
 import re
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
+import yaml
+
+from wakeword_core.config import Config
+from wakeword_core.config.loading import with_settings
+from wakeword_core.graph.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("benchmarks/*.md")]
@@ -30,3 +36,16 @@ def test_contributors_find_every_folder_of_the_packages():
         tree = text.partition(f"\n{package}/ ")[2]
         folders = [path.parent.name for path in (ROOT / package).glob("*/__init__.py")]
         assert [folder for folder in folders if f"\n  {folder}/ " not in tree] == []
+
+
+def test_advice_names_settings_and_checks_that_there_are():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(?:--set )?([a-z]+(?:\.[a-z_0-9]+)+)(?:=([^`]*))?`", text)
+    settings = [(name, value) for name, value in named if name.partition(".")[0] in Config.model_fields]
+    assert len(settings) > 30
+    for name, value in settings:
+        attrgetter(name)(Config())
+        if value:
+            with_settings(Config(), {name: yaml.safe_load(value)})
+    checks = {check.name for stage in STAGES for check in stage.checks}
+    assert set(re.findall(r"checks? `(\w+)`", text)) | {"training_healthy", "enough_recordings"} <= checks

@@ -66,6 +66,13 @@ class ChecksConfig(Settings):
         description="Recordings of other words said by themselves in training, as a share of those of wake words, "
         "below which one is warned.",
     )
+    few_recordings: int = Field(
+        100,
+        ge=0,
+        le=1_000_000,
+        description="Real recordings of a wake word to learn from below which one is warned, where there are no "
+        "synthetic ones of it.",
+    )
     judge_share_warning: float = Field(
         0.25,
         ge=0,

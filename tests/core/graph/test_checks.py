@@ -177,14 +177,29 @@ def test_a_model_that_hears_no_other_word_by_itself_is_warned_of(project: Projec
     assert passed or "synthesis.words to 1600" in outcome.description
 
 
+@pytest.mark.parametrize(
+    ("real", "synthetic", "passed"), [(99, 0, False), (100, 0, True), (3, 1, True), (0, 500, True)]
+)
+def test_few_recordings_without_synthetic_ones_are_a_warning_with_what_was_measured(
+    project: Project, real: int, synthetic: int, passed: bool
+) -> None:
+    row = {"split": "train", "label": "hey robin", "recordings": real + synthetic, "real": real, "real_speakers": 3}
+    outcome = verdict(project, artifact(project, "raw_manifest", {"health": [row]}), name="enough_recordings")
+    assert outcome.passed is passed and "% (of " in outcome.description
+    assert ("synthesis.enabled" in outcome.description) is not passed
+    assert outcome.figures["real_recordings"] == real and outcome.figures["synthetic_recordings"] == synthetic
+
+
 def test_these_checks_do_not_block_and_all_others_do() -> None:
     free = [
         "sources_read",
         "words_said_alone",
+        "enough_recordings",
         "no_copies_across_splits",
         "data_as_before",
         "no_short_cuts",
         "teachers_heard_no_test",
+        "training_healthy",
         "tflite_hears_the_word",
         "judge_hears_little",
         "hears_the_word",

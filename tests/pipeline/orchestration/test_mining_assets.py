@@ -42,8 +42,11 @@ def run(toy: Toy, instance: dg.DagsterInstance, folder: Path, **mining: Any) -> 
     assert result.success
     checks = result.get_asset_check_evaluations()
     assert {one.check_name for one in checks} == {
-        "beats_chance", "mined_from_training", "clips_verify", "tuning_not_worse"
-    } and all(one.passed for one in checks)  # fmt: skip
+        "beats_chance", "training_healthy", "mined_from_training", "clips_verify", "tuning_not_worse"
+    }  # fmt: skip
+    assert [one.check_name for one in checks if not one.passed] == ["training_healthy"]
+    (warned,) = (one for one in checks if one.check_name == "training_healthy")
+    assert warned.severity is dg.AssetCheckSeverity.WARN and "6 windows with a wake word" in warned.description
     found = (one.step_materialization_data.materialization for one in result.get_asset_materialization_events())
     return {one.asset_key.to_user_string(): dict(one.metadata) for one in found}
 

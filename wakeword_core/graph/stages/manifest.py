@@ -167,6 +167,19 @@ def words_said_alone(manifest: Artifact, run: CheckRun) -> Verdict:
     )
 
 
+def enough_recordings(manifest: Artifact, run: CheckRun) -> Verdict:
+    """Say what models of as many recordings of a word missed; warn where they are few and none is synthetic."""
+    from wakeword_core.recordings.enough import expectation, is_too_little, learnt_words, scarcest
+
+    word = scarcest(learnt_words(manifest.figures["health"], run.config.labels[1:]))
+    expected = expectation(word, run.config.judge.enabled)
+    figures = {"real_recordings": word.real, "real_speakers": word.speakers, "synthetic_recordings": word.synthetic}
+    if not is_too_little(word, run.config.checks.few_recordings):
+        return Verdict(True, expected, figures)
+    advice = "record more people, or set synthesis.enabled to true and synthesis.positives to 600"
+    return Verdict(False, f"{expected}; {advice}", figures)
+
+
 @dataclass(frozen=True)
 class _Word:
     label: str
@@ -301,6 +314,7 @@ STAGE = Stage(
             ),
         ),
         check(words_said_alone, blocking=False, limits=("checks.words_alone_share",)),
+        check(enough_recordings, blocking=False, limits=("checks.few_recordings", "judge.enabled")),
         check(splits_disjoint),
         check(no_copies_across_splits, blocking=False, limits=("checks.near_duplicate_similarity",)),
         check(

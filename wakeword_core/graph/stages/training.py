@@ -1,12 +1,13 @@
 """Training: the network, with the averaged weights of its last or best epoch."""
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wakeword_core.config import Config
-from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check
+from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.graph.stages import cmvn
 from wakeword_core.lineage.given import GivenModel
 from wakeword_core.stage_names import TEACHER_SCORES
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from wakeword_core.features.cmvn import Cmvn
     from wakeword_core.models.scoring import ScoringModel
     from wakeword_core.teaching.scores import TeacherScores
+    from wakeword_core.training.health import Counts
 
 SETTINGS = ("phrase", "seed", "training", "features.frontend", "data.audio.sample_rate", "labels")
 """What a training depends on besides its windows."""
@@ -110,6 +112,34 @@ def beats_chance(model: Artifact, run: CheckRun) -> Verdict:
     return Verdict(auc >= needed, description, {"val_auc": auc})
 
 
+def training_healthy(model: Artifact, run: CheckRun) -> Verdict:
+    """Warn of what the history shows that went wrong: diverged, overfitted, ended too soon, had too little data."""
+    from wakeword_core.training.health import find_faults
+    from wakeword_core.training.records import HISTORY, kept_record, read_history
+
+    history = read_history(model.file(HISTORY))
+    kept = kept_record(history, run.config.training.validation.keep)
+    if kept is None:
+        return Verdict(True, "nothing was trained")
+    train, val = (run.inputs[f"mel_features[{split}]"].path for split in ("train", "val"))
+    faults = find_faults(history, kept, _counts(train, val, run.config.labels))
+    fine = f"{len(history)} epochs, and neither they nor the number of recordings show that anything went wrong"
+    return replace(verdict_on(list(faults.values()), fine), figures={"faults": list(faults)})
+
+
+def _counts(train: Path, val: Path, labels: Sequence[str]) -> "Counts":
+    """Count the recordings of each class in training, and the windows of validation with and without a wake word."""
+    import numpy as np
+
+    from wakeword_core.features.store import FeatureFile
+    from wakeword_core.training.health import Counts
+
+    learnt, judged = FeatureFile(train), FeatureFile(val).column("labels")
+    classes, ids = learnt.column("labels"), learnt.column("recording_ids")
+    recordings = {label: len(np.unique(ids[classes == index])) for index, label in enumerate(labels)}
+    return Counts(recordings, words=int((judged > 0).sum()), others=int((judged == 0).sum()))
+
+
 STAGE = Stage(
     name="trained_model",
     version="4",
@@ -124,7 +154,14 @@ STAGE = Stage(
     group="model",
     kinds=("pytorch", "mlflow"),
     description=__doc__,
-    checks=(check(beats_chance, inputs=(Input("mel_features", split="val"),), limits=("checks.min_val_auc",)),),
+    checks=(
+        check(beats_chance, inputs=(Input("mel_features", split="val"),), limits=("checks.min_val_auc",)),
+        check(
+            training_healthy,
+            blocking=False,
+            inputs=(Input("mel_features", split="train"), Input("mel_features", split="val")),
+        ),
+    ),
     models=started_from,
     fit=can_start,
     resumable=True,
