@@ -54,6 +54,7 @@ from wakeword_core.config.remote import RemoteConfig
 from wakeword_core.config.search import SearchConfig
 from wakeword_core.config.serving import CascadeConfig, Device, KeepConfig, ServingConfig, tcp_address
 from wakeword_core.config.synthesis import SynthesisConfig
+from wakeword_core.config.tracking import TrackingConfig
 from wakeword_core.config.train_augment import UNCHANGED, SpecAugmentConfig, TrainAugmentConfig
 from wakeword_core.config.training import LossConfig, ScheduleConfig, TeacherConfig, TrainingConfig, ValMetric
 from wakeword_core.files import digest
@@ -79,6 +80,7 @@ class Config(Settings):
     registry: RegistryConfig = RegistryConfig()
     search: SearchConfig = SearchConfig()
     remote: RemoteConfig = RemoteConfig()
+    tracking: TrackingConfig = TrackingConfig()
     automation: AutomationConfig = AutomationConfig()
     checks: ChecksConfig = ChecksConfig()
     serving: ServingConfig = ServingConfig()

@@ -21,11 +21,11 @@ from wakeword_core.runtime.exported import CARD_MARKDOWN
 from wakeword_core.stage_names import BUNDLE, CHAMPION, COMPARISON
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.text import markdown, printable
-from wakeword_core.training.records import EpochRecord
 from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.home import gpu_slot
 from wakeword_pipeline.orchestration.metadata import artifact_metadata, epoch_event, figures_metadata
 from wakeword_pipeline.orchestration.resources import ProjectResource
+from wakeword_pipeline.tracking.trackers import EachEpoch, Tracker, Trackers
 from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource, Training
 from wakeword_pipeline.tracking.versions import mirror
 
@@ -86,13 +86,13 @@ def materialize(
 ) -> dg.MaterializeResult:
     """Build or find a stage's artifact, and return its content hash as data version, its metadata and its checks."""
     training = Training(mlflow, context.run.run_id, stage.name) if stage.name in (TRAINED, TUNED) else None
-
-    def on_epoch(record: EpochRecord) -> None:
-        context.log_event(epoch_event(stage.name, record))
-        if training:
-            training.log_epoch(record)
-
-    project = resource.open(on_epoch)
+    followers: dict[str, Tracker] = {
+        "Dagster": EachEpoch(lambda record: context.log_event(epoch_event(stage.name, record)))
+    }
+    if training:
+        followers["MLflow"] = EachEpoch(training.log_epoch)
+    trackers = Trackers(followers)
+    project = resource.open(trackers.epoch)
     if stage.name not in project.stages:
         why = "this configuration has no such stage"
         return dg.MaterializeResult(
@@ -106,7 +106,8 @@ def materialize(
     slot = gpu_slot(project.home) if stage.gpu else nullcontext()
     logged = training.of(project) if training else nullcontext()
     with failures_in_words(), slot, project.store.in_use(), logged:
-        artifact, built = project.build(stage.name, split)
+        with trackers.follow(project, stage.name):
+            artifact, built = project.build(stage.name, split)
         verdicts = project.verdicts(stage.name, split)
         for verdict in verdicts:
             if not verdict.passed:

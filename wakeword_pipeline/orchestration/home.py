@@ -19,6 +19,7 @@ from wakeword_pipeline.home_log import FOLDER as LOGS
 from wakeword_pipeline.home_log import log_to_home
 from wakeword_pipeline.postgres import postgres_address
 from wakeword_pipeline.search import DATABASE, SEARCHES
+from wakeword_pipeline.tracking import TRACKERS
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -32,7 +33,7 @@ DEFAULT_HOME = ".wakeword"
 DEFAULT_CONFIG = "wakeword.yaml"
 _LAST = "last.json"
 _NOT_IN_ADDRESSES = "?%"
-_FOLDERS = ("store", "cache", "registry", "dagster", "mlruns", "lr_find", SEARCHES, LOGS)
+_FOLDERS = ("store", "cache", "registry", "dagster", "mlruns", "lr_find", SEARCHES, LOGS, TRACKERS)
 _FILES = (
     *(_LAST, "forgotten.json", "gpu.lock"),
     *("mlflow.db", "mlflow.db-journal", "mlflow.db-wal", "mlflow.lock"),
@@ -132,7 +133,8 @@ def require_own(home: Path) -> None:
 
     The home itself may be a link, and so may each of its folders (`HOME/store -> /big/disk/store`) where what is behind
     it is empty or was made by this home. Further inside nothing may: a home that somebody else packed may hold links to
-    any file of who opens it. In the store, which may be large, the store itself looks out for links.
+    any file of who opens it. In the store, which may be large, the store itself looks out for links; what trackers were
+    told nothing reads, and they look before they write.
     """
     for name in _FILES:
         if not _is_ordinary(home / name):
@@ -141,7 +143,7 @@ def require_own(home: Path) -> None:
         folder = home / name
         if folder.is_symlink():
             _require_mark(folder, home)
-        for path in () if name == "store" else _neither_files_nor_folders(folder.resolve()):
+        for path in () if name in ("store", TRACKERS) else _neither_files_nor_folders(folder.resolve()):
             raise _not_own(path)
 
 

@@ -182,13 +182,10 @@ class MlflowResource(dg.ConfigurableResource):
             client.set_tag(run_id, RUN_TAG, dagster_run_id)
             return client, run_id
         tags = {KEY_TAG: key, RUN_TAG: dagster_run_id, STAGE_TAG: stage, "phrase": config.phrase}
-        name, groups = f"{config.unique_name}-{key[:8]}", _PARAMS
-        if stage == TUNED:
-            name, groups = f"{config.unique_name}-tuned-{key[:8]}", (*_PARAMS, "mining")
-            if parent := self.find(project.require(TRAINED).key):
-                tags[PARENT_TAG] = parent
-        run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
-        _log_params(client, run_id, config, groups)
+        if stage == TUNED and (parent := self.find(project.require(TRAINED).key)):
+            tags[PARENT_TAG] = parent
+        run_id = client.create_run(experiment, tags=tags, run_name=run_name(config, stage, key)).info.run_id
+        _log_params(client, run_id, settings_of(config, stage))
         return client, run_id
 
     def finish(self, client: Any, run_id: str, artifact: Artifact) -> None:
@@ -260,11 +257,21 @@ def _uri(database: Path) -> str:
     return f"sqlite:///{database}"
 
 
-def _log_params(client: Any, run_id: str, config: Config, groups: tuple[str, ...]) -> None:
+def run_name(config: Config, stage: str, key: str) -> str:
+    """Return how trackers call the run of a training: the model, and the beginning of the artifact's key."""
+    return f"{config.unique_name}{'-tuned' if stage == TUNED else ''}-{key[:8]}"
+
+
+def settings_of(config: Config, stage: str) -> dict[str, Any]:
+    """Return the settings that trackers show of a training, by dotted name."""
+    groups = {*_PARAMS, "mining"} if stage == TUNED else {*_PARAMS}
+    return _flatten(config.model_dump(mode="json", include=groups))
+
+
+def _log_params(client: Any, run_id: str, settings: Mapping[str, Any]) -> None:
     from mlflow.entities import Param
 
-    flat = _flatten(config.model_dump(mode="json", include=set(groups)))
-    client.log_batch(run_id, params=[Param(name, str(value)[:500]) for name, value in flat.items()])
+    client.log_batch(run_id, params=[Param(name, str(value)[:500]) for name, value in settings.items()])
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

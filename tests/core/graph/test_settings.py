@@ -96,6 +96,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "registry.promote": (),
     "search": (),
     "remote": (),
+    "tracking": (),
     "automation": (),
     "checks": (),
     "serving": (),
