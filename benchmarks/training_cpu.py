@@ -207,8 +207,8 @@ def run_side(given: argparse.Namespace) -> dict[str, Any]:
     """Train as one side does: samples a second of the training alone, seconds to the F1, and how busy a GPU is."""
     import torch
 
+    from wakeword_core.training.checkpoint import tensors_hash
     from wakeword_core.training.device import keep_freed_memory
-    from wakeword_core.training.run import tensors_hash
     from wakeword_core.training.validation import validate
 
     config = config_of(given)

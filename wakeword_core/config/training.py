@@ -299,6 +299,19 @@ class TeacherConfig(Settings):
         return self
 
 
+class QuantizationConfig(Settings):
+    """The end of a training in which the network is rounded as its 8-bit integers are (Jacob et al. 2018)."""
+
+    epochs: int = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="Last epochs in which it is rounded, for microcontrollers and INT8; 0: none, which leaves rounding "
+        "to the export. It needs what export.tflite needs.",
+    )
+    rows: int = Field(512, ge=8, le=100_000, description="Training windows that set how activations are rounded.")
+
+
 _IF_STARTED = DecidesIf(lambda training: training.start_from is not None)
 
 
@@ -321,6 +334,9 @@ class TrainingConfig(Settings):
     validation: ValidationConfig = ValidationConfig()
     precision: PrecisionConfig = PrecisionConfig()
     teacher: Annotated[TeacherConfig, DecidesIf(lambda training: bool(training.teacher.models))] = TeacherConfig()
+    quantization: Annotated[QuantizationConfig, DecidesIf(lambda training: bool(training.quantization.epochs))] = (
+        QuantizationConfig()
+    )
     start_from: Annotated[ModelName | None, DECIDES_NOTHING] = Field(
         None, description="Model to train further: a key of this home, or its folder; null: begin with random weights."
     )
@@ -359,6 +375,15 @@ class TrainingConfig(Settings):
     def _starts_somewhere(self) -> Self:
         if self.freeze and self.start_from is None:
             raise ValueError("freeze keeps layers of start_from: name a model there, or set freeze to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_what_is_kept(self) -> Self:
+        if self.quantization.epochs and self.validation.keep == "best":
+            raise ValueError(
+                "quantization is for the last epochs, which are not kept where validation.keep is best: set that to "
+                "last, or quantization.epochs to 0"
+            )
         return self
 
     @model_validator(mode="after")

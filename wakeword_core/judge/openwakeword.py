@@ -47,7 +47,7 @@ def _network_of(head: JudgeHead, word: int, share: float) -> Network:
     first = normalising(first, numbers(head.mean), numbers(head.deviation))
     own = slice(word, word + 1)
     final = Convolution(taps(last)[own] * share, numbers(cast(torch.Tensor, last.bias))[own] * share)
-    return Network((first, *others, final))
+    return Network((first, *others, final)).in_numpy
 
 
 def write_word(networks: Sequence[Network], onnx: Path, card: Mapping[str, Any], opset: int) -> None:

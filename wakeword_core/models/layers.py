@@ -38,18 +38,19 @@ class StreamingBackbone(nn.Module, ABC):
         first = min(self.receptive_field_frames, frames) - 1
         return torch.arange(frames - 1, first - 1, -self.stride).flip(0)
 
-    def trunk(self, x: Tensor) -> Tensor:
-        """Map [batch, n_mels, frames] to [batch, channels, steps]; the last step ends exactly at the last frame."""
-        return self.steps(x[:, :, (x.shape[2] - self.stem_frames) % self.stride :])
+    def aligned(self, x: Tensor) -> Tensor:
+        """Return the frames of [batch, n_mels, frames] that steps see, the last of which ends at the last frame."""
+        x = self._long_enough(x)
+        return x[:, :, (x.shape[2] - self.stem_frames) % self.stride :]
 
     def dense(self, x: Tensor) -> Tensor:
         """Map [batch, n_mels, frames] to logits [batch, classes, steps], one step for each of `output_frames`."""
-        logits: Tensor = self.classifier(self.dropout(self.trunk(self._long_enough(x))))
+        logits: Tensor = self.classifier(self.dropout(self.steps(self.aligned(x))))
         return logits
 
     def embed(self, x: Tensor) -> Tensor:
         """Map [batch, n_mels, frames] to [batch, channels * head_steps]: the last steps, which the classifier sees."""
-        return self.trunk(self._last_window(x)).flatten(1)
+        return self.steps(self.aligned(self._last_window(x))).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, n_mels, frames] to logits [batch, classes] at the last frame."""

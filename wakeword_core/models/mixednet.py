@@ -35,11 +35,15 @@ class MixedConvolution(nn.Module):
         )
         self.skipped = [max(kernels) - kernel for kernel in kernels]
 
+    @property
+    def weight(self) -> Tensor:
+        """Return all kernels as those of one convolution: [channels, 1, longest kernel]."""
+        layers = zip(self.groups, self.skipped, strict=True)
+        return torch.cat([functional.pad(cast(Tensor, group.weight), (skipped, 0)) for group, skipped in layers])
+
     def forward(self, x: Tensor) -> Tensor:
         """Map [batch, channels, steps] to [batch, channels, steps - lost]."""
-        layers = zip(self.groups, self.skipped, strict=True)
-        weights = [functional.pad(cast(Tensor, group.weight), (skipped, 0)) for group, skipped in layers]
-        return functional.conv1d(x, torch.cat(weights), groups=x.shape[1])
+        return functional.conv1d(x, self.weight, groups=x.shape[1])
 
 
 class MixedBlock(nn.Module):

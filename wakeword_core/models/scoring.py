@@ -18,6 +18,7 @@ from wakeword_core.files import as_type, read_json, replacing, write_json
 from wakeword_core.models import build_model
 from wakeword_core.models.calibrators import new_calibrator
 from wakeword_core.models.layers import StandardisedWindows, WindowBackbone
+from wakeword_core.models.rounding import TrainedRounding
 from wakeword_core.runtime.exported import WEIGHTS_CARD, WEIGHTS_FILE
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ WEIGHTS, CARD = WEIGHTS_FILE, WEIGHTS_CARD
 _CARD_NEEDS = ("labels", "frontend", "sample_rate")
 _SHAPE = ("n_mels", "frames", "classes")
 _Size = Annotated[int, Field(ge=1, le=10_000)]
+_ROUNDING = "rounding"
 _ARCHITECTURE = ("model", *_SHAPE, "calibration")
 
 
@@ -35,6 +37,8 @@ class ScoringModel(nn.Module):
 
     mean: Tensor
     std: Tensor
+    rounding: TrainedRounding | None
+    """of a model that was trained for 8-bit integers"""
 
     def __init__(
         self,
@@ -58,6 +62,7 @@ class ScoringModel(nn.Module):
         self.register_buffer("mean", torch.zeros(n_mels))
         self.register_buffer("std", torch.ones(n_mels))
         self.set_calibrator(calibration, {})
+        self.register_module(_ROUNDING, None)
 
     def set_cmvn(self, cmvn: "Cmvn") -> None:
         """Take over mean and standard deviation; DataError when they do not fit or cannot normalise."""
@@ -75,6 +80,11 @@ class ScoringModel(nn.Module):
         from wakeword_core.features.cmvn import Cmvn
 
         return Cmvn(*(values.cpu().numpy().copy() for values in (self.mean, self.std)))
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Return the state dict without the rounding, which is that of these very weights."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith(f"{_ROUNDING}.")}
 
     def set_calibrator(self, method: str, parameters: Mapping[str, Any]) -> None:
         """Calibrate by `method` of `CalibrationConfig` with its layer's parameters; those left out change nothing."""
@@ -139,7 +149,8 @@ def save_model(folder: Path, model: ScoringModel, card: dict[str, Any]) -> None:
         raise ArtifactError(f"the model card lacks {', '.join(missing)}; a model cannot be used without")
     if len(card["labels"]) != model.classes:
         raise ArtifactError(f"the card names {len(card['labels'])} classes, but the model has {model.classes}")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    kept = model.weights if model.rounding is not None and not model.rounding.known else model.state_dict()
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
     broken = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise ArtifactError(f"weights of {', '.join(broken[:3])} are not finite; the model is not saved")
@@ -178,9 +189,15 @@ def load_model(folder: Path) -> tuple[ScoringModel, dict[str, Any]]:
         state = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{folder / WEIGHTS} cannot be read ({reason_of(error)}); train the model again") from error
+    model.rounding = _room_for_rounding(state)
     _check_fit(state, model.state_dict(), folder / WEIGHTS)
     model.load_state_dict(state, strict=True)
     return model.eval(), card
+
+
+def _room_for_rounding(state: Mapping[str, Tensor]) -> TrainedRounding | None:
+    sizes = [state[name].numel() for name in (f"{_ROUNDING}.steps", f"{_ROUNDING}.shares") if name in state]
+    return TrainedRounding(*sizes) if len(sizes) == 2 else None
 
 
 def _read_card(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wakeword_core.config import ROLES, Config, LossConfig
+from wakeword_core.export.tflite.quantize import Rounding
 from wakeword_core.features.store import NO_WORD
 from wakeword_core.models.layers import StreamingBackbone, WindowBackbone, windows_ending
 from wakeword_core.models.scoring import ScoringModel
@@ -35,6 +36,7 @@ from wakeword_core.training.losses import (
     worst,
     zones,
 )
+from wakeword_core.training.quantizing import rounded_logits
 
 _HARD = ROLES.index("hard_negative")
 
@@ -104,6 +106,8 @@ class Objective(nn.Module):
     """
 
     class_weights: Tensor | None
+    rounding: Rounding | None = None
+    """what the network is rounded by in its last epochs"""
 
     def __init__(self, config: Config, model: ScoringModel, train_labels: Tensor) -> None:
         """Make it for training windows of classes `train_labels` [rows]; may draw from torch's default generator."""
@@ -145,7 +149,10 @@ class Objective(nn.Module):
         targets, embeddings = batch.targets[0], None
         number_format: torch.dtype = getattr(torch, training.precision.amp_dtype)
         with torch.autocast("cuda", dtype=number_format, enabled=training.precision.amp and x.device.type == "cuda"):
-            logits = row_logits(model.backbone, x, batch.step_ends, model.frames)
+            if self.rounding is None:
+                logits = row_logits(model.backbone, x, batch.step_ends, model.frames)
+            else:
+                logits = rounded_logits(model, x, self.rounding)
             if self.metric is not None and targets.places is not None:
                 # an ensemble's members each have a step of their own to be judged by, but share a window to embed
                 ends = batch.step_ends.gather(1, targets.places[: len(x), None])[:, 0]
@@ -288,9 +295,14 @@ def window_embeddings(backbone: nn.Module, x: Tensor, ends: Tensor, frames: int)
         return cast(StreamingBackbone | WindowBackbone, backbone).embed(windows_ending(x, ends, frames))
 
 
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return the layers that normalise by statistics of their batch."""
+    return [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
 @contextmanager
 def _keep_running_statistics(model: nn.Module) -> Iterator[None]:
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(model)
     tracking = [norm.track_running_stats for norm in norms]
     for norm in norms:
         norm.track_running_stats = False

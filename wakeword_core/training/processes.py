@@ -27,10 +27,11 @@ from wakeword_core.models.scoring import load_model, model_card, save_model
 from wakeword_core.progress import Progress, silent
 from wakeword_core.python import forked_processes
 from wakeword_core.teaching.scores import TeacherScores
+from wakeword_core.training.checkpoint import CHECKPOINTS
 from wakeword_core.training.device import choose_device
 from wakeword_core.training.distributed import MemoryFullError, take_place
 from wakeword_core.training.records import EpochRecord, TrainingSummary
-from wakeword_core.training.run import CHECKPOINTS, Job
+from wakeword_core.training.run import Job
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from wakeword_core.training.records import EpochRecord
-from wakeword_core.training.run import (
+from wakeword_core.training.checkpoint import (
     GROUPS,
     LAST,
     PREVIOUS,
@@ -19,6 +18,7 @@ from wakeword_core.training.run import (
     load_checkpoint,
     save_checkpoint,
 )
+from wakeword_core.training.records import EpochRecord
 
 
 def _checkpoint(step: int) -> Checkpoint:
@@ -164,7 +164,7 @@ def test_a_checkpoint_that_cannot_be_opened_now_is_not_taken_for_damaged(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("wakeword_core.training.run.safe_open", refuse)
+    monkeypatch.setattr("wakeword_core.training.checkpoint.safe_open", refuse)
     with pytest.raises(OSError, match="Too many open files"):
         load_checkpoint(tmp_path, "run")
     monkeypatch.undo()

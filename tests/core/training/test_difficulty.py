@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from sweeps_to_train import CMVN, CONTEXT, LONG, TINY_TCN, VAL, KilledError, config_for, history, same_weights, untimed
 
 from wakeword_core.config import ROLES, LossConfig, TcnConfig, TrainingConfig
+from wakeword_core.training.checkpoint import LAST
 from wakeword_core.training.data import UNSEEN, Sampler, systematic_sample
 from wakeword_core.training.loop import train
 from wakeword_core.training.losses import Zones
 from wakeword_core.training.objective import Targets, wrongness
 from wakeword_core.training.records import EpochRecord
-from wakeword_core.training.run import LAST
 
 
 @settings(max_examples=60, deadline=None)

@@ -39,12 +39,13 @@ from wakeword_core.errors import ConfigError, DataError
 from wakeword_core.features.store import WindowSet
 from wakeword_core.models.scoring import load_model
 from wakeword_core.progress import silent
+from wakeword_core.training.checkpoint import LAST
 from wakeword_core.training.data import Sampler
 from wakeword_core.training.loop import Batches, train, train_epoch
 from wakeword_core.training.objective import Objective
 from wakeword_core.training.optim import Clipper, Optimizers, learning_rate, make_optimizers
 from wakeword_core.training.records import EpochRecord, best_record
-from wakeword_core.training.run import LAST, new_run
+from wakeword_core.training.run import new_run
 from wakeword_core.training.usage import Usage
 from wakeword_core.training.validation import validate
 

@@ -17,10 +17,11 @@ from sweeps_to_train import CMVN, LOSS, TAUGHT, VAL, VIEWED, KilledError, assert
 
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.progress import silent
+from wakeword_core.training.checkpoint import CHECKPOINTS, load_checkpoint
 from wakeword_core.training.loop import train
 from wakeword_core.training.processes import train_in_processes
 from wakeword_core.training.records import EpochRecord
-from wakeword_core.training.run import CHECKPOINTS, Job, load_checkpoint, run_hash
+from wakeword_core.training.run import Job, run_hash
 
 
 def _start(work: Any, out: Path, progress: Any = silent) -> None:

@@ -29,9 +29,10 @@ from sweeps_to_train import (
 )
 
 from wakeword_core.config import BcResNetConfig, TcnConfig, TinyConvConfig
+from wakeword_core.training.checkpoint import CHECKPOINTS, LAST, load_checkpoint, save_checkpoint
 from wakeword_core.training.loop import train
 from wakeword_core.training.records import EpochRecord
-from wakeword_core.training.run import CHECKPOINTS, LAST, load_checkpoint, run_hash, save_checkpoint
+from wakeword_core.training.run import run_hash
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 Every layer over time is unpadded and remembers as many of its last inputs as its kernel reaches back, so that one pass
 over a long stretch gives what the same network gives step by step.
+
+Layers are folded as tensors of torch, through which gradients reach the weights that they were folded from, and are
+used as arrays.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,20 +17,23 @@ import numpy.typing as npt
 from wakeword_core.errors import WakewordError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from wakeword_core.models.mixednet import MixedConvolution
     from wakeword_core.models.scoring import ScoringModel
 
 Array = npt.NDArray[np.float64]
+Numbers = TypeVar("Numbers", Array, "Tensor")
+"""What layers hold: arrays, or tensors in float64 while they are folded."""
 
 
 @dataclass(frozen=True)
-class Convolution:
+class Convolution(Generic[Numbers]):
     """A convolution over time and bands, across channels or of each by itself, and a ReLU where it has one."""
 
-    weight: Array
+    weight: Numbers
     """[outputs, kernel, kernel over bands, inputs]; of a depthwise one there is one input."""
-    bias: Array
+    bias: Numbers
     """[outputs]"""
     stride: int = 1
     band_stride: int = 1
@@ -54,6 +60,12 @@ class Convolution:
     def bands_of(self, bands: int) -> int:
         """Return how many bands it makes of so many."""
         return (bands + sum(self.band_pad) - self.weight.shape[2]) // self.band_stride + 1
+
+    @property
+    def in_numpy(self) -> "Convolution":
+        """Return a layer of tensors as one of arrays."""
+        values: dict[str, Any] = {name: getattr(self, name).detach().cpu().numpy() for name in ("weight", "bias")}
+        return replace(self, **values)
 
     def __call__(self, x: Array) -> Array:
         """Map [batch, steps, bands, inputs] to [batch, (steps - kernel) // stride + 1, bands, outputs]."""
@@ -128,6 +140,12 @@ class Network:
             values.append(layer(last))
         return values
 
+    @property
+    def in_numpy(self) -> "Network":
+        """Return a network of tensors as one of arrays."""
+        layers = (layer if isinstance(layer, Residual) else layer.in_numpy for layer in self.layers)
+        return replace(self, layers=tuple(layers))
+
     def shifted(self, odds: float) -> "Network":
         """Return the same network with its log-odds lower by so much."""
         last = cast(Convolution, self.layers[-1])
@@ -144,9 +162,15 @@ Layers = tuple[int, list[Convolution] | list[Convolution | Residual]]
 
 
 def network_of(model: "ScoringModel") -> Network:
-    """Return a trained model as such layers: normalisation, batch norm and calibration are in their weights.
+    """Return a trained model as such layers of arrays, as `folded` makes them."""
+    return folded(model).in_numpy
 
-    Raises WakewordError, which says what to change, for one that cannot be.
+
+def folded(model: "ScoringModel") -> Network:
+    """Return a model as such layers of tensors: normalisation, batch norm and calibration are in their weights.
+
+    Gradients flow through them, but none to statistics. Raises WakewordError, which says what to change, for a model
+    that cannot be such layers.
     """
     arch = model.settings.arch
     if model.classes != 2:
@@ -163,12 +187,12 @@ def network_of(model: "ScoringModel") -> Network:
     return Network((normalising(first, mean, deviation), *layers, _calibrated(model)), over_bands)
 
 
-def _statistics(model: "ScoringModel", over_bands: int) -> tuple[Array, Array]:
+def _statistics(model: "ScoringModel", over_bands: int) -> "tuple[Tensor, Tensor]":
     """Return mean and deviation of the training split for each input of the first layer."""
     mean, deviation = numbers(model.mean), numbers(model.std)
     if over_bands == 1:
         return mean, deviation
-    if mean.any() or np.ptp(deviation):
+    if bool(mean.any()) or bool((deviation != deviation[0]).any()):
         raise WakewordError(
             f"a network of training.model.arch {model.settings.arch} shares its first weights among bands, which "
             "cannot be normalised each by itself; features.frontend.kind micro normalises none"
@@ -182,13 +206,9 @@ def _mixednet(model: "ScoringModel") -> Layers:
         with_norm(network.stem, network.stem_norm, stride=network.stride, relu=True)
     ]
     for block in network.blocks:
-        source, depthwise, pointwise = len(layers), block.depthwise, block.pointwise
-        groups = zip(depthwise.groups, depthwise.skipped, strict=True)
-        # the shorter kernels behind zeros, as the network computes them: one layer instead of several and a joint
-        longer = (np.pad(taps(group), ((0, 0), (lost, 0), (0, 0), (0, 0))) for group, lost in groups)
-        weight = np.concatenate([*longer])
-        layers.append(Convolution(weight, np.zeros(len(weight)), depthwise=True))
-        layers.append(with_norm(pointwise, block.norm, relu=not block.residual))
+        source, weight = len(layers), taps(block.depthwise)
+        layers.append(Convolution(weight, weight.new_zeros(len(weight)), depthwise=True))
+        layers.append(with_norm(block.pointwise, block.norm, relu=not block.residual))
         if block.residual:
             layers.append(Residual(source))
     return 1, layers
@@ -205,7 +225,8 @@ def _ds_cnn(model: "ScoringModel") -> Layers:
         layers += [with_norm(pointwise, pointwise_norm, relu=True)]
     channels, bands = len(stem.bias), layers[0].bands_of(model.n_mels)
     # the mean is a depthwise layer over all bands: its numbers get a scale of their own, and its channels one size
-    mean = Convolution(np.full((channels, 1, bands, 1), 1 / bands), np.zeros(channels), depthwise=True)
+    shape = (channels, 1, bands, 1)
+    mean = Convolution(stem.weight.new_full(shape, 1 / bands), stem.bias.new_zeros(channels), depthwise=True)
     return model.n_mels, [*layers, mean]
 
 
@@ -213,41 +234,42 @@ ARCHITECTURES: dict[str, Callable[["ScoringModel"], Layers]] = {"mixednet": _mix
 """`training.model.arch` -> what turns such a network into layers."""
 
 
-def numbers(tensor: Any) -> Array:
-    """Return a tensor as float64."""
-    return cast(Array, tensor.detach().cpu().double().numpy())
+def numbers(tensor: "Tensor") -> "Tensor":
+    """Return a tensor in float64."""
+    return tensor.double()
 
 
-def taps(convolution: "nn.Conv1d | nn.Conv2d") -> Array:
+def taps(convolution: "nn.Conv1d | nn.Conv2d | MixedConvolution") -> "Tensor":
     """Return the weight of a convolution over time, or over bands and time, as that of a `Convolution`."""
     weight = numbers(convolution.weight)
-    return (weight[:, :, None] if weight.ndim == 3 else weight).transpose(0, 3, 2, 1)
+    return (weight[:, :, None] if weight.ndim == 3 else weight).permute(0, 3, 2, 1)
 
 
 def with_norm(
     convolution: "nn.Conv1d | nn.Conv2d", norm: "nn.BatchNorm1d | nn.BatchNorm2d", *, stride: int = 1, relu: bool
-) -> Convolution:
+) -> "Convolution[Tensor]":
     """Return a convolution and the batch norm behind it as one layer."""
-    gain = numbers(norm.weight) / np.sqrt(numbers(norm.running_var) + norm.eps)
+    mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+    gain = numbers(norm.weight) / (numbers(variance) + norm.eps).sqrt()
     before = 0.0 if convolution.bias is None else numbers(convolution.bias)
-    bias = numbers(norm.bias) + (before - numbers(norm.running_mean)) * gain
+    bias = numbers(norm.bias) + (before - numbers(mean)) * gain
     return Convolution(taps(convolution) * gain[:, None, None, None], bias, stride, relu=relu)
 
 
-def normalising(first: Convolution | Residual, mean: Array, deviation: Array) -> Convolution:
+def normalising(first: Convolution | Residual, mean: "Tensor", deviation: "Tensor") -> "Convolution[Tensor]":
     """Let a network's first layer take its inputs as they are, before a mean [inputs] and a deviation are applied."""
-    layer = cast(Convolution, first)
+    layer = cast("Convolution[Tensor]", first)
     weight = layer.weight / deviation
-    return replace(layer, weight=weight, bias=layer.bias - (weight @ mean).sum(axis=(1, 2)))
+    return replace(layer, weight=weight, bias=layer.bias - (weight @ mean).sum(dim=(1, 2)))
 
 
-def _calibrated(model: "ScoringModel") -> Convolution:
+def _calibrated(model: "ScoringModel") -> "Convolution[Tensor]":
     """Return the classifier as log-odds: of two classes, a softmax is the logistic function of the difference."""
     classifier = cast("nn.Conv1d", model.backbone.classifier)
-    weight, bias = taps(classifier), numbers(classifier.bias)
+    weight, bias = taps(classifier), numbers(cast("Tensor", classifier.bias))
     parameters = {name: numbers(value) for name, value in model.calibrator.state_dict().items()}
     if model.calibration == "temperature":
-        scale, shift = np.full(2, 1.0 / parameters["temperature"]), np.zeros(2)
+        scale, shift = bias.new_ones(2) / parameters["temperature"], bias.new_zeros(2)
     elif model.calibration == "vector":
         scale, shift = parameters["scale"], parameters["shift"]
     else:

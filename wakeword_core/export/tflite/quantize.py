@@ -1,8 +1,7 @@
 """The network in 8-bit integers: a scale for each channel of the weights, one for each tensor between layers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -10,11 +9,11 @@ import numpy.typing as npt
 
 from wakeword_core.errors import DataError
 from wakeword_core.export.tflite.limits import BANDS, LARGEST_FEATURE
-from wakeword_core.export.tflite.network import Array, Convolution, Network, Residual
+from wakeword_core.export.tflite.network import Array, Convolution, Network, Numbers, Residual
 
 _LEVELS = 255
 """Steps between the least and the largest of 256 values."""
-_LARGEST_WEIGHT = 127
+LARGEST_WEIGHT = 127
 """Weights are symmetric: -128 is not used."""
 _BIAS_BITS = 30
 _MULTIPLIER_BITS = 31
@@ -48,6 +47,8 @@ class Scale:
 
 FEATURES = Scale(float(np.float32(LARGEST_FEATURE / _LEVELS)), -128)
 """Of the input."""
+LOG_ODDS = Scale.between(-LARGEST_ODDS, LARGEST_ODDS)
+"""Of what the last layer gives."""
 PROBABILITIES = Scale(1 / 256, -128)
 """Of scores that come from log-odds; the output is the same as uint8, from 0."""
 
@@ -88,21 +89,45 @@ Ranges = list[tuple[Array, Array]]
 """The least and the largest value of each channel of each tensor: [channels] both."""
 
 
+@dataclass(frozen=True)
+class Rounding:
+    """How the tensors of a network are rounded, which need not be known from what they hold."""
+
+    scales: tuple[Scale, ...]
+    """One for each tensor."""
+    shares: tuple[Array, ...]
+    """What the channels of each depthwise layer are divided by before they are rounded: [channels] each."""
+
+
 def quantize(network: Network, batches: Iterable[npt.ArrayLike]) -> IntegerNetwork:
     """Round a network to integers, with the ranges that its tensors have on batches [batch, frames, bands].
 
-    The range of features is the device's. Raises DataError where no batch is as long as the network reaches back.
+    Raises DataError where no batch is as long as the network reaches back.
     """
+    return rounded(network, measured(network, batches))
+
+
+def measured(network: Network, batches: Iterable[npt.ArrayLike]) -> Rounding:
+    """Return the rounding that suits the ranges of tensors on batches; the range of features is the device's."""
     if network.bands != BANDS:
         raise DataError(f"a microcontroller's frames have {BANDS} numbers, but the model takes {network.bands}")
-    network, ranges = equalised(network, _ranges(network, batches))
-    scales = [Scale.between(float(low.min()), float(high.max())) for low, high in ranges]
-    scales[0], scales[-1] = FEATURES, Scale.between(-LARGEST_ODDS, LARGEST_ODDS)
+    ranges = _ranges(network, batches)
+    shares = _shares(network, ranges)
+    for place, share in zip(depthwise_layers(network), shares, strict=True):
+        low, high = ranges[place + 1]
+        ranges[place + 1] = low / share, high / share
+    between = [Scale.between(float(low.min()), float(high.max())) for low, high in ranges[1:-1]]
+    return Rounding((FEATURES, *between, LOG_ODDS), shares)
+
+
+def rounded(network: Network, rounding: Rounding) -> IntegerNetwork:
+    """Round a network to integers as a rounding says."""
+    scales = rounding.scales
     layers = tuple(
         layer if isinstance(layer, Residual) else _rounded(layer, scales[index], scales[index + 1])
-        for index, layer in enumerate(network.layers)
+        for index, layer in enumerate(equalised(network, rounding.shares).layers)
     )
-    return IntegerNetwork(layers, tuple(scales), network.stride, network.bands, network.over_bands)
+    return IntegerNetwork(layers, scales, network.stride, network.bands, network.over_bands)
 
 
 def _ranges(network: Network, batches: Iterable[npt.ArrayLike]) -> Ranges:
@@ -123,37 +148,54 @@ def _ranges(network: Network, batches: Iterable[npt.ArrayLike]) -> Ranges:
     return ranges
 
 
-def equalised(network: Network, ranges: Ranges) -> tuple[Network, Ranges]:
-    """Return a network that gives the same, whose depthwise layers have channels of one size, and its ranges.
+def depthwise_layers(network: Network) -> dict[int, Convolution]:
+    """Return the depthwise layers, whose channels can be made equal, by their places."""
+    layers = enumerate(network.layers)
+    return {place: layer for place, layer in layers if isinstance(layer, Convolution) and layer.depthwise}
+
+
+def _shares(network: Network, ranges: Ranges) -> tuple[Array, ...]:
+    """Return the size of each channel of depthwise layers, as a share of the largest one's."""
+    shares = []
+    for place in depthwise_layers(network):
+        low, high = ranges[place + 1]
+        sizes = np.maximum(np.abs(low), np.abs(high))
+        shares.append(np.maximum(sizes / (sizes.max() or 1.0), _LEAST_SHARE))
+    return tuple(shares)
+
+
+def equalised(network: Network, shares: Sequence[Numbers]) -> Network:
+    """Return a network that gives the same, whose depthwise layers have channels of one size.
 
     All channels of a tensor share 256 steps, of which a weak one would have few. What a depthwise layer gives goes
     through a ReLU at most and then through the next layer's weights, which can take back what makes each channel as
     large as the largest (cross-layer equalization, Nagel et al. 2019).
     """
-    layers, ranges = list(network.layers), list(ranges)
-    for index, (layer, following) in enumerate(pairwise(network.layers)):
-        if not isinstance(layer, Convolution) or not layer.depthwise:
-            continue
+    layers = list(network.layers)
+    for (place, layer), share in zip(depthwise_layers(network).items(), shares, strict=True):
+        following = layers[place + 1]
         assert isinstance(following, Convolution) and not following.depthwise
-        low, high = ranges[index + 1]
-        sizes = np.maximum(np.abs(low), np.abs(high))
-        share = np.maximum(sizes / (sizes.max() or 1.0), _LEAST_SHARE)
-        layers[index] = replace(layer, weight=layer.weight / share[:, None, None, None], bias=layer.bias / share)
-        layers[index + 1] = replace(following, weight=following.weight * share)
-        ranges[index + 1] = low / share, high / share
-    return replace(network, layers=tuple(layers)), ranges
+        layers[place] = replace(layer, weight=layer.weight / share[:, None, None, None], bias=layer.bias / share)
+        layers[place + 1] = replace(following, weight=following.weight * share)
+    return replace(network, layers=tuple(layers))
 
 
 def _rounded(layer: Convolution, before: Scale, after: Scale) -> IntegerConvolution:
-    largest = np.abs(layer.weight).max(axis=(1, 2, 3))
-    # a channel with next to no weight may have a large bias, which has to fit in its integers, and a step of some size
-    floors = np.abs(layer.bias) / before.step / 2**_BIAS_BITS, after.step / before.step / 2**_MULTIPLIER_BITS
-    steps = np.maximum.reduce([largest / _LARGEST_WEIGHT, *np.broadcast_arrays(*floors)]).astype(np.float32)
+    steps = weight_steps(layer, before, after)
     weight = np.rint(layer.weight / steps.astype(np.float64)[:, None, None, None])
     bias = np.rint(layer.bias / (bias_steps(steps, before).astype(np.float64)))
     return IntegerConvolution(
-        np.clip(weight, -_LARGEST_WEIGHT, _LARGEST_WEIGHT).astype(np.int8), steps, bias.astype(np.int32), layer
+        np.clip(weight, -LARGEST_WEIGHT, LARGEST_WEIGHT).astype(np.int8), steps, bias.astype(np.int32), layer
     )
+
+
+def weight_steps(layer: Convolution, before: Scale, after: Scale) -> npt.NDArray[np.float32]:
+    """Return what 1 in the weight of each output stands for: [outputs]."""
+    largest = np.abs(layer.weight).max(axis=(1, 2, 3))
+    # a channel with next to no weight may have a large bias, which has to fit in its integers, and a step of some size
+    floors = np.abs(layer.bias) / before.step / 2**_BIAS_BITS, after.step / before.step / 2**_MULTIPLIER_BITS
+    steps = np.maximum.reduce([largest / LARGEST_WEIGHT, *np.broadcast_arrays(*floors)])
+    return cast(npt.NDArray[np.float32], steps.astype(np.float32))
 
 
 def bias_steps(steps: npt.NDArray[np.float32], before: Scale) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -99,9 +99,13 @@ def _ask(name: str, model: Path, features: npt.NDArray[Any]) -> npt.NDArray[Any]
 
 def esphome_integers(features: Features) -> npt.NDArray[np.int8]:
     """Round features as ESPHome does with what the front end gives."""
+    return cast(npt.NDArray[np.int8], (esphome_levels(features) - 128).astype(np.int8))
+
+
+def esphome_levels(features: Any) -> Any:
+    """Return what ESPHome rounds features to, an array or a tensor of float32, as whole numbers from 0 to 255."""
     factor, half, whole = _ESPHOME_STEPS
-    raw = np.rint(features * _RAW).astype(np.int64)
-    return np.clip((raw * factor + half) // whole - 128, -128, 127).astype(np.int8)
+    return (((features * _RAW).round() * factor + half) // whole).clip(0, 255)
 
 
 def _in_strides(features: Features, stride: int) -> npt.NDArray[np.int8]:

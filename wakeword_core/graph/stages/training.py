@@ -64,10 +64,10 @@ def beginning(
 def make(run: StageRun) -> None:
     """Train the network, or go on with a training that was killed."""
     from wakeword_core.features.store import open_windows
+    from wakeword_core.training.checkpoint import CHECKPOINTS
     from wakeword_core.training.finding_rate import find_rate_once
     from wakeword_core.training.loop import train
     from wakeword_core.training.records import CURVE, HISTORY, history_curve
-    from wakeword_core.training.run import CHECKPOINTS
     from wakeword_core.training.starting import starting_config
 
     if run.config.export.tflite.enabled:

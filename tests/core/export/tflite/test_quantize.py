@@ -15,6 +15,7 @@ from wakeword_core.export.tflite.quantize import (
     Scale,
     bias_steps,
     equalised,
+    measured,
     quantize,
 )
 from wakeword_core.export.tflite.writer import tflite_bytes
@@ -35,8 +36,7 @@ def windows() -> np.ndarray:
 
 def equal_of(network: Network, windows: np.ndarray) -> Network:
     """The network that is rounded for these windows."""
-    tensors = network.tensors(windows)
-    return equalised(network, [(one.min(axis=(0, 1, 2)), one.max(axis=(0, 1, 2))) for one in tensors])[0]
+    return equalised(network, measured(network, [windows]).shares)
 
 
 @pytest.mark.parametrize(
