@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from wakeword_core.evaluation.measure.wording import ABSENT, number, percent, rate
+from wakeword_core.export.tflite.quantize import AFTERWARDS, TRAINED
 from wakeword_core.runtime.exported import (
     FP16_FILE,
     INT8_FILE,
@@ -93,7 +94,7 @@ def _small(
     if changed is not None:
         note = (
             f"{changed:,} of {windows:,} windows decided otherwise than by {MODEL_FILE}, scores "
-            f"{figures['mean_score_difference']:.0e} apart on average"
+            f"{figures['mean_score_difference']:.0e} apart on average{_of_windows(figures)}"
         )
     size, cost = figures["bytes"], _windows_ms(artifacts, kind)
     yield Format(file, size, cpu_ms_per_s=cost, tested=tested, decides_as=decides_as, note=note)
@@ -134,8 +135,38 @@ def _microcontroller(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
         figures = tflite.figures
         rates = figures["rates"][f"test_{figures['rule']}"]
         tested = OnTest.of({**rates, "false_alarm_count": rates["false_alarms"]})
-        note = "in 8-bit integers, by the rule of ESPHome"
+        note = f"in 8-bit integers, by the rule of ESPHome{_on_device(figures)}"
         yield Format(figures["model"], figures["bytes"], figures["arena_bytes"], "arena", tested=tested, note=note)
+
+
+def _of_windows(figures: Mapping[str, Any]) -> str:
+    """Say what `_rounding` does of INT8, which is chosen by F1 on validation."""
+    best: dict[str, float] = {}
+    for one in figures.get("tried", ()):
+        way = TRAINED if one["method"] == TRAINED else AFTERWARDS
+        best[way] = max(best.get(way, 0.0), one["val_f1"])
+    chosen = TRAINED if figures.get("method") == TRAINED else AFTERWARDS
+    return _rounding(chosen, {way: f"F1 {f1:.4f}" for way, f1 in best.items()})
+
+
+def _on_device(figures: Mapping[str, Any]) -> str:
+    """Say what `_rounding` does of the file for microcontrollers, which is chosen by its streams of validation."""
+    found = dict(figures.get("rounding", {}))
+    chosen = found.pop("chosen", AFTERWARDS)
+    counts = {
+        way: f"{one['misses']:,} of {one['words']:,} words missed, {one['false_alarms']:,} false alarms"
+        for way, one in found.items()
+    }
+    return _rounding(chosen, counts)
+
+
+def _rounding(chosen: str, found: Mapping[str, str]) -> str:
+    """Say which way of rounding was chosen by what both gave, of a network that was trained to be rounded."""
+    if TRAINED not in found:
+        return ""
+    ways = {TRAINED: "as it was in training", AFTERWARDS: "by its ranges after training"}
+    (other,) = ways.keys() - {chosen}
+    return f"; rounded {ways[chosen]}, chosen on validation: {found[chosen]}, and {ways[other]} {found[other]}"
 
 
 def _openwakeword(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:

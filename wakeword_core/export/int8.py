@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -22,9 +23,11 @@ from wakeword_core.evaluation.measure.calibration import softmax
 from wakeword_core.evaluation.measure.metrics import clip_metrics
 from wakeword_core.export.comparison import compare_with_fp32
 from wakeword_core.export.cost import cpu_ms_per_second
+from wakeword_core.export.integer_graph import integer_graph
 from wakeword_core.export.onnx_graph import compact, load_model, softmax_inputs, take_metadata, write_model
 from wakeword_core.export.pack import pack_weights
 from wakeword_core.export.streaming import streaming_figures
+from wakeword_core.export.tflite.quantize import IntegerNetwork
 from wakeword_core.features.gathering import in_memory
 from wakeword_core.features.store import open_windows
 from wakeword_core.models.layers import windows_ending
@@ -35,7 +38,7 @@ from wakeword_core.runtime.exported import INT8_FILE
 log = logging.getLogger(__name__)
 
 Windows = npt.NDArray[np.floating]
-Method = Literal["static", "dynamic", "weights"]
+Method = Literal["static", "dynamic", "weights", "trained"]
 Calibration = Literal["minmax", "percentile", "entropy"]
 CALIBRATIONS: tuple[Calibration, ...] = get_args(Calibration)
 """How ranges of activations are found, the simplest first: all that was seen; all but the rarest extremes; what keeps
@@ -118,9 +121,10 @@ class Candidate:
 
     method: Method
     """`static`: weights and activations, QDQ; `dynamic`: the same, and recurrent layers by the range of each input;
-    `weights`: INT8 weights and float16 vectors, computed in float32."""
+    `weights`: INT8 weights and float16 vectors, computed in float32; `trained`: weights and activations, rounded as the
+    network was trained to be."""
     calibration: str
-    """How ranges of activations were found; empty for `weights`."""
+    """How ranges of activations were found; empty where they were not looked for."""
     bytes: int
     ratio: float
     """Of bytes to those of the fp32 model."""
@@ -156,13 +160,19 @@ class _Decisions:
 
 
 def quantize_int8(
-    onnx_path: Path, windows: Windows, validation: LabelledWindows, settings: Int8Config, out: Path
+    onnx_path: Path,
+    windows: Windows,
+    validation: LabelledWindows,
+    settings: Int8Config,
+    out: Path,
+    trained: IntegerNetwork | None = None,
 ) -> QuantizeSummary:
     """Write `out/model.int8.onnx` from an exported fp32 model and training windows [n, n_mels, frames] of log-mel.
 
     Kept is, of the candidates within `max_ratio` and `max_f1_drop`, one that computes in integers if there
     is one, else packed weights; of several the one with the least loss of F1, then with the least `margin_error`, then
     the simplest. Where none is within the limits, the rule is the same for all. Deterministic; the metadata is kept.
+    A network that was `trained` to be rounded is one more candidate; it may gain F1, where others can only not lose it.
     """
     if windows.ndim != 3 or not len(windows):
         raise DataError(f"INT8 calibration needs windows [n, n_mels, frames], not {list(windows.shape)}")
@@ -170,12 +180,13 @@ def quantize_int8(
     fp32_bytes, reference = onnx_path.stat().st_size, _decisions(onnx_path, validation)
     path = out / INT8_FILE
     tried: list[tuple[Candidate, ModelProto]] = []
-    for method, calibration, graph in _graphs(onnx_path, original, windows):
+    for method, calibration, graph in _graphs(onnx_path, original, windows, trained):
         size = write_model(take_metadata(graph, original), path)
         figures = _compared(reference, _decisions(path, validation))
         fits = size <= settings.max_ratio * fp32_bytes and figures["loss"] <= settings.max_f1_drop
         tried.append((Candidate(method, calibration, size, size / fp32_bytes, **figures, within_limits=fits), graph))
-    kept, graph = min(tried, key=lambda pair: _rank(pair[0]))
+    least_loss = 0.0 if trained is None else -math.inf
+    kept, graph = min(tried, key=lambda pair: _rank(pair[0], least_loss))
     write_model(graph, path)
     if not kept.within_limits:
         log.warning(
@@ -188,20 +199,24 @@ def quantize_int8(
     )
 
 
-def _graphs(onnx_path: Path, original: ModelProto, windows: Windows) -> Iterator[tuple[Method, str, ModelProto]]:
+def _graphs(
+    onnx_path: Path, original: ModelProto, windows: Windows, trained: IntegerNetwork | None
+) -> Iterator[tuple[Method, str, ModelProto]]:
     has_dynamic = any(node.op_type in _DYNAMIC for node in original.graph.node)
     methods: tuple[Method, ...] = ("static", "dynamic") if has_dynamic else ("static",)
     for method in methods:
         for calibration in CALIBRATIONS:
             yield method, calibration, quantize(onnx_path, windows, calibration, dynamic=method == "dynamic")
     yield "weights", "", pack_weights(original)
+    if trained is not None:
+        yield "trained", "", integer_graph(trained, windows.shape[2], original.opset_import[0])
 
 
-def _rank(candidate: Candidate) -> tuple[bool, bool, float, float, int]:
+def _rank(candidate: Candidate, least_loss: float = 0.0) -> tuple[bool, bool, float, float, int]:
     """Return what orders candidates: the least is the best, and of equals `min` takes the first."""
     packed = candidate.within_limits and candidate.method == "weights"
     order = get_args(Method).index(candidate.method)
-    return not candidate.within_limits, packed, max(candidate.loss, 0.0), candidate.margin_error, order
+    return not candidate.within_limits, packed, max(candidate.loss, least_loss), candidate.margin_error, order
 
 
 def _decisions(path: Path, validation: LabelledWindows) -> _Decisions:
@@ -224,11 +239,18 @@ def _compared(reference: _Decisions, decisions: _Decisions) -> dict[str, Any]:
 
 
 def make_int8(
-    model: Path, train_features: Path, val_features: Path, test_features: Path, config: Config, out: Path
+    model: Path,
+    train_features: Path,
+    val_features: Path,
+    test_features: Path,
+    config: Config,
+    out: Path,
+    trained: IntegerNetwork | None = None,
 ) -> dict[str, Any]:
     """Write `model.int8.onnx` and `model.streaming.int8.onnx` into `out`, and return their figures beside fp32's.
 
-    Calibration is on training windows, the choice on validation, the comparison on the test split.
+    Calibration is on training windows, the choice on validation, the comparison on the test split. `trained` is the
+    network in integers as it was trained to be rounded, if it was.
     """
     validation, fp32 = open_windows(val_features, clean_only=True), WakewordModel(model)
     said = validation.labels.numpy() > 0
@@ -238,6 +260,7 @@ def make_int8(
         LabelledWindows(in_memory(validation.mel).numpy(), said, fp32.threshold, fp32.handicaps),
         config.export.int8,
         out,
+        trained,
     )
     kept, small = summary.kept, out / INT8_FILE
     return {

@@ -20,6 +20,7 @@ from torch import Tensor
 from wakeword_core.config import Config, LossConfig, TrainingConfig
 from wakeword_core.cores import torch_threads
 from wakeword_core.errors import ConfigError
+from wakeword_core.export.tflite.fake_quantize import trained_rounding
 from wakeword_core.interrupts import finishing
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
@@ -37,7 +38,7 @@ from wakeword_core.training.feed import feed, on_device, within_memory
 from wakeword_core.training.objective import KINDS, Batch, sums_by_kind, wrongness
 from wakeword_core.training.optim import ema_decay, largest_jump, learning_rate, update_average
 from wakeword_core.training.processes import train_in_processes
-from wakeword_core.training.quantizing import begin_rounding, is_rounded
+from wakeword_core.training.quantizing import is_rounded, set_rounding
 from wakeword_core.training.records import EpochRecord, TrainingSummary, epoch_line, kept_record, out_of_patience
 from wakeword_core.training.run import (
     EpochTrace,
@@ -223,8 +224,9 @@ def train_epoch(run: Run, batches: Batches, training: TrainingConfig, usage: Usa
     Raises StoppedError between two steps, and ConfigError when the memory does not hold two rows.
     """
     if is_rounded(len(run.history), training):
-        count = training.quantization.rows
-        run.objective.rounding = begin_rounding(run.model, run.average, batches.rows, count)
+        if run.partial_epoch is None:
+            set_rounding(run.model, run.average, batches.rows, training.quantization.rows)
+        run.objective.rounding = trained_rounding(run.model)
     rows, noises, masks = batches.sampler.draw(len(run.history), run.device, run.difficulty)
     total = len(rows) * training.schedule.epochs
     steps, judged = len(rows), 0 if run.difficulty is None else rows.shape[1]

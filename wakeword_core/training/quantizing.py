@@ -1,11 +1,11 @@
 """The last epochs of a training for 8-bit integers: the network learns what their rounding makes of it.
 
 Quantization-aware training (Jacob et al. 2018). Weights are rounded in every step by their own size, as export rounds
-them. The rounding of what is between layers is set once, by the ranges on training rows, and then stays, also for the
-file that is exported. Batch norms are part of the weights there, so their statistics stay as they are, too.
+them. The rounding of what is between layers is set at the beginning of each such epoch, by the ranges on training rows;
+that of the last epoch is the one of the exported file. Batch norms are part of the weights there, so their statistics
+stay as they are.
 """
 
-import logging
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wakeword_core.config import Config, TrainingConfig
 from wakeword_core.errors import ConfigError
-from wakeword_core.export.tflite.fake_quantize import keep_rounding, rounded_odds, trained_rounding
+from wakeword_core.export.tflite.fake_quantize import keep_rounding, rounded_odds
 from wakeword_core.export.tflite.limits import FRONT_END
 from wakeword_core.export.tflite.network import folded, network_of
 from wakeword_core.export.tflite.quantize import Rounding, depthwise_layers, measured
@@ -23,8 +23,6 @@ from wakeword_core.models.scoring import ScoringModel
 
 if TYPE_CHECKING:
     from wakeword_core.features.store import WindowSet
-
-log = logging.getLogger(__name__)
 
 _BATCH = 32
 
@@ -51,21 +49,13 @@ def is_rounded(epoch: int, training: TrainingConfig) -> bool:
     return epoch >= training.schedule.epochs - training.quantization.epochs
 
 
-def begin_rounding(model: ScoringModel, average: ScoringModel, rows: "WindowSet", count: int) -> Rounding:
-    """Return the rounding that the model and its average are trained with from now on, which both then keep.
-
-    It is what they have already, or suits the ranges of the average on `count` evenly spaced rows.
-    """
-    known = trained_rounding(model)
-    if known is not None:
-        return known
+def set_rounding(model: ScoringModel, average: ScoringModel, rows: "WindowSet", count: int) -> None:
+    """Set the rounding of a model and of its average by the ranges of the average on `count` evenly spaced rows."""
     chosen = torch.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=torch.float64).long()
     batches = (rows.mel[some.to(rows.mel.device)].transpose(1, 2).cpu().numpy() for some in chosen.split(_BATCH))
     rounding = measured(network_of(average), batches)
     for one in (model, average):
         keep_rounding(one, rounding)
-    log.info("weights and activations are rounded to 8 bits from here on")
-    return rounding
 
 
 def rounded_logits(model: ScoringModel, x: Tensor, rounding: Rounding) -> Tensor:

@@ -1,5 +1,7 @@
 """INT8 candidates, and which of them is kept."""
 
+import math
+
 import numpy as np
 import onnx
 import pytest
@@ -79,6 +81,15 @@ def test_the_same_bytes_again_and_packed_weights_where_static_is_too_large(quant
     kept = module.quantize(folder / "model.onnx", sweeps(96, 0)[0], first.kept.calibration, dynamic=False)
     write_model(take_metadata(kept, onnx.load(folder / "model.onnx")), tmp_path / "again.onnx")
     assert (tmp_path / "again.onnx").read_bytes() == (out / "model.int8.onnx").read_bytes()
+
+
+def test_of_a_network_that_was_trained_for_it_what_it_gains_counts() -> None:
+    """Else roundings that lose nothing are alike, and the nearest to fp32 is kept."""
+    taught, static = candidate("trained", loss=-0.02, error=0.2), candidate("static", loss=-0.01, error=0.01)
+    assert min(taught, static, key=lambda one: module._rank(one, -math.inf)).method == "trained"
+    level = candidate("trained", loss=-0.01, error=0.2)
+    assert min(level, static, key=lambda one: module._rank(one, -math.inf)).method == "static"
+    assert best(taught, static).method == "static"
 
 
 def test_the_rule() -> None:

@@ -59,6 +59,8 @@ STALE: dict[str, tuple[str, ...]] = {
     "training.teacher": (),  # of teachers, which there are none of
     "training.teacher.models": (TRAINED, TUNED),  # the rest of the group counts then
     "training.teacher.step_frames": (TEACHERS,),
+    "training.quantization": (),  # of rounded epochs, which there are none of
+    "training.quantization.epochs": (TRAINED, TUNED),
     "training.start_from": (TRAINED, TUNED),  # so do layers to freeze, and the rate
     "training.freeze": (),
     "training.start_rate": (),

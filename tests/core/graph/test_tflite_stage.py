@@ -18,11 +18,13 @@ from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.streams.thresholds import logit
 from wakeword_core.export.cost import PLATFORMS
 from wakeword_core.export.tflite import make, parity
+from wakeword_core.export.tflite.fake_quantize import trained_integers
+from wakeword_core.export.tflite.writer import tflite_bytes
 from wakeword_core.files import read_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import CheckRun, StageRun, Verdict
 from wakeword_core.graph.stages import bundle, tflite, training
-from wakeword_core.models.scoring import ScoringModel, model_card, save_model
+from wakeword_core.models.scoring import ScoringModel, load_model, model_card, save_model
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, Build
 from wakeword_core.store.parts import Parts
 
@@ -167,6 +169,50 @@ def test_the_bundle_holds_what_was_checked(project: Project, made: Artifact) -> 
         assert shipped.file(name).read_bytes() == made.file(name).read_bytes()
     lineage = read_json(shipped.file("model_card.json"))["lineage"]
     assert made.key in {one["key"] for one in lineage if one["name"] == "tflite_model"}
+
+
+def test_a_network_that_was_trained_to_be_rounded_ships_as_validation_says(project: Project) -> None:
+    """Both ways of rounding are tried, for microcontrollers and for ONNX, and report and card say which one it is."""
+    rounded = Project(project.config.changed({"training.quantization.epochs": 2}), project.home)
+    for name, stage in rounded.stages.items():
+        for split in stage.splits:
+            rounded.build(name, split)
+    device, int8 = rounded.require("tflite_model"), rounded.require("int8_model")
+    ways = device.figures["rounding"]
+    best = min(("afterwards", "trained"), key=lambda way: (ways[way]["misses"], ways[way]["false_alarms"]))
+    assert ways["chosen"] == best and all(ways[way]["reachable"] for way in ("afterwards", "trained"))
+    network, _ = load_model(rounded.require("calibrated_model").path)
+    trained = trained_integers(network, device.figures["log_odds_shift"])
+    assert trained is not None
+    written = device.file(device.figures["model"]).read_bytes()
+    assert (written == tflite_bytes(trained)) is (best == "trained")
+    (in_onnx,) = (one for one in int8.figures["tried"] if one["method"] == "trained")
+    assert in_onnx["val_f1"] > 0.8 and int8.figures["method"] in ("trained", "static", "weights")
+    card = rounded.require("model_bundle").file("model_card.md").read_text()
+    assert card.count("chosen on validation: ") == 2
+    failures = [found.description for found in rounded.verdicts("tflite_model", None) if found.failed]
+    assert not failures
+    forced = {**device.figures, "rounding": {**ways, "chosen": "trained" if best == "afterwards" else "afterwards"}}
+    other = verdict(rounded, replace(device, figures=forced), "tflite_faithful")
+    same = verdict(rounded, device, "tflite_faithful")
+    assert other.figures["litert"]["mean_difference"] > same.figures["litert"]["mean_difference"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "afterwards", "chosen"),
+    [
+        ((True, 3, 1), (True, 4, 0), "trained"),
+        ((True, 4, 0), (True, 4, 1), "trained"),
+        ((True, 4, 1), (True, 4, 1), "afterwards"),  # as good, and the ranges are those of the finished weights
+        ((True, 5, 0), (True, 4, 1), "afterwards"),
+        ((False, 0, 0), (True, 4, 1), "afterwards"),  # with more false alarms than are allowed
+    ],
+)
+def test_the_better_rounding_on_validation_is_chosen(trained: Any, afterwards: Any, chosen: str) -> None:
+    def found(reachable: bool, misses: int, false_alarms: int) -> make.OnValidation:
+        return make.OnValidation(reachable, 10, misses, false_alarms)
+
+    assert make.best_rounding({"afterwards": found(*afterwards), "trained": found(*trained)}) == chosen
 
 
 def test_a_damaged_file_or_manifest_is_not_sound(project: Project, made: Artifact, tmp_path: Path) -> None:

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from wakeword_core.export.tflite.network import Convolution, Network, Residual
+from wakeword_core.export.tflite.network import Convolution, Network, Residual, network_of
 from wakeword_core.export.tflite.quantize import (
     LARGEST_WEIGHT,
+    IntegerNetwork,
     Rounding,
     Scale,
     bias_steps,
     depthwise_layers,
     equalised,
+    rounded,
     weight_steps,
 )
 from wakeword_core.export.tflite.runtimes import esphome_levels
@@ -32,8 +34,6 @@ _LARGEST_BIAS = 2**31 - 1
 
 def trained_rounding(model: "ScoringModel") -> Rounding | None:
     """Return the rounding that a model was trained with; None where it was trained without any."""
-    from wakeword_core.export.tflite.network import network_of
-
     kept = model.rounding
     if kept is None or not kept.known:
         return None
@@ -41,6 +41,12 @@ def trained_rounding(model: "ScoringModel") -> Rounding | None:
     ends = np.cumsum([len(layer.bias) for layer in depthwise_layers(network).values()])
     scales = map(Scale, kept.steps.tolist(), kept.zero_points.tolist())
     return Rounding(tuple(scales), tuple(np.split(kept.shares.cpu().numpy(), ends[:-1])))
+
+
+def trained_integers(model: "ScoringModel", shift: float = 0.0) -> IntegerNetwork | None:
+    """Return a model in integers as it was trained to be rounded, its log-odds lower by `shift`, or None."""
+    rounding = trained_rounding(model)
+    return None if rounding is None else rounded(network_of(model).shifted(shift), rounding)
 
 
 def keep_rounding(model: "ScoringModel", rounding: Rounding) -> None:

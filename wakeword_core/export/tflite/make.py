@@ -3,25 +3,26 @@
 import logging
 import math
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wakeword_core.config import Config, Platform
+from wakeword_core.config import Config, Platform, Split
 from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.scores import score_streams
 from wakeword_core.evaluation.streams.thresholds import logit
+from wakeword_core.export.tflite.fake_quantize import trained_integers
 from wakeword_core.export.tflite.limits import LARGEST_FEATURE, MAX_ARENA, off_because, problems, untrained
 from wakeword_core.export.tflite.manifest import arena_of, described, manifest_of, write_manifest
 from wakeword_core.export.tflite.network import network_of
-from wakeword_core.export.tflite.quantize import quantize
+from wakeword_core.export.tflite.quantize import AFTERWARDS, TRAINED, IntegerNetwork, quantize
 from wakeword_core.export.tflite.runtimes import least_arena, require_runtimes
 from wakeword_core.export.tflite.sound import problems_in, require_sound
-from wakeword_core.export.tflite.streams import CHOSEN_BY, RULES, DeviceStreams, device_scorer, windows_to_try
+from wakeword_core.export.tflite.streams import CHOSEN_BY, RULES, Choice, DeviceStreams, device_scorer, windows_to_try
 from wakeword_core.export.tflite.writer import tflite_bytes
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.files import replacing
@@ -47,6 +48,31 @@ class Material:
     test_shards: Path
     synthetic: Collection[str] = ()
     """Sources that no person was recorded for."""
+
+
+@dataclass(frozen=True)
+class OnValidation:
+    """What a way of rounding is worth on validation."""
+
+    reachable: bool
+    """Whether there is a cutoff with as few false alarms as are allowed."""
+    words: int
+    misses: int
+    false_alarms: int
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A network in integers, its scores on validation, and what was chosen by them."""
+
+    network: IntegerNetwork
+    streams: DeviceStreams
+    choice: Choice
+
+    @property
+    def validation(self) -> OnValidation:
+        rates = self.streams.rates(self.choice.cutoff, self.choice.window, CHOSEN_BY)
+        return OnValidation(self.choice.reachable, rates.words, rates.misses, rates.false_alarms)
 
 
 def require_possible(config: Config) -> None:
@@ -113,8 +139,9 @@ def make_tflite(
     """Write the model and its manifest, both named by the phrase, into `out`; returns their figures.
 
     The ranges of its integers are those of training windows, the augmented ones among them: a microcontroller hears
-    them in noise, too. Its log-odds are shifted so that `threshold`, the model's own, is among scores that 256 steps
-    can tell apart. Cutoff and window are chosen on validation; the figures are of that and of the test.
+    them in noise, too. Where it was trained with others, those are tried as well. Its log-odds are shifted so that
+    `threshold`, the model's own, is among scores that 256 steps can tell apart. Rounding, cutoff and window are chosen
+    on validation; the figures are of that and of the test.
     """
     _require_settings(config)
     shift = log_odds_shift(threshold)
@@ -122,13 +149,16 @@ def make_tflite(
     windows = min(config.export.tflite.calibration_windows, len(file))
     chosen = np.linspace(0, len(file) - 1, windows).astype(int).tolist()
     rows = (file.rows(chosen[at : at + _BATCH]).transpose(0, 2, 1) for at in range(0, len(chosen), _BATCH))
-    network = quantize(network_of(model).shifted(shift), rows)
+    network, trained = quantize(network_of(model).shifted(shift), rows), trained_integers(model, shift)
     path = out / f"{config.unique_name}.tflite"
-    with replacing(path) as part:
-        part.write_bytes(tflite_bytes(network))
-    require_sound(path)
+    tried = {AFTERWARDS: _tried(network, path, shift, material, config, progress)}
+    if trained is not None:
+        tried[TRAINED] = _tried(trained, path, shift, material, config, progress)
+    rounding = best_rounding({name: one.validation for name, one in tried.items()})
+    figures = _chosen_and_tested(tried[rounding], path, material, config, progress)
+    if trained is not None:
+        figures["rounding"] = {"chosen": rounding, **{name: asdict(one.validation) for name, one in tried.items()}}
     arena = least_arena(path)
-    figures = _choose_and_test(path, network.stride, shift, material, config, progress)
     manifest = manifest_of(
         path.name,
         config.phrase,
@@ -142,8 +172,8 @@ def make_tflite(
         "model": path.name,
         "manifest": written.name,
         "bytes": path.stat().st_size,
-        "parameters": network.parameters,
-        "stride_frames": network.stride,
+        "parameters": tried[rounding].network.parameters,
+        "stride_frames": tried[rounding].network.stride,
         "log_odds_shift": shift,
         "calibration_windows": len(chosen),
         "least_arena_bytes": arena,
@@ -157,35 +187,44 @@ def log_odds_shift(threshold: float) -> float:
     return logit(threshold) - logit(float(np.clip(threshold, 1 - _FARTHEST, _FARTHEST)))
 
 
-def _choose_and_test(
-    path: Path, stride: int, shift: float, material: Material, config: Config, progress: Progress
-) -> dict[str, Any]:
-    """Choose cutoff and window on validation, and count by each rule what they give there and on the test."""
-    evaluation, scorer = config.evaluation, device_scorer(path, stride)
-    splits = {}
-    for split, shards in (("val", material.val_shards), ("test", material.test_shards)):
-        conditions = target_conditions(evaluation.conditions)
-        scores = score_streams(
-            scorer,
-            shards,
-            config,
-            progress,
-            conditions,
-            confusables=split == "val",  # which only a choice goes by
-            short_phrases=False,
-            synthetic=material.synthetic,
-        )
-        splits[split] = DeviceStreams(scores, evaluation, stride)
+def best_rounding(tried: Mapping[str, OnValidation]) -> str:
+    """Return the name of the way of rounding that does best on validation, the first of equals."""
+    return min(tried, key=lambda name: (not tried[name].reachable, tried[name].misses, tried[name].false_alarms))
+
+
+def _write(network: IntegerNetwork, path: Path) -> None:
+    with replacing(path) as part:
+        part.write_bytes(tflite_bytes(network))
+    require_sound(path)
+
+
+def _tried(
+    network: IntegerNetwork, path: Path, shift: float, material: Material, config: Config, progress: Progress
+) -> _Tried:
+    """Write a network to `path`, and choose cutoff and window for it on validation."""
+    _write(network, path)
+    evaluation = config.evaluation
+    streams = _streams("val", material.val_shards, path, network.stride, material, config, progress)
     even = 1 / (1 + math.exp(shift))
-    choice = splits["val"].choose(evaluation.allowed_fah, windows_to_try(evaluation, stride), even)
+    choice = streams.choose(evaluation.allowed_fah, windows_to_try(evaluation, network.stride), even)
+    return _Tried(network, streams, choice)
+
+
+def _chosen_and_tested(
+    tried: _Tried, path: Path, material: Material, config: Config, progress: Progress
+) -> dict[str, Any]:
+    """Write the network that was chosen to `path`, and count by each rule what it gives on validation and the test."""
+    _write(tried.network, path)
+    choice, stride = tried.choice, tried.network.stride
     if not choice.reachable:
         log.warning(
             "no cutoff of the model for microcontrollers has as few false alarms on validation as %g an hour; its "
-            "manifest has the highest", evaluation.allowed_fah,
+            "manifest has the highest", config.evaluation.allowed_fah,
         )  # fmt: skip
+    test = _streams("test", material.test_shards, path, stride, material, config, progress)
     rates = {
         f"{split}_{rule}": asdict(streams.rates(choice.cutoff, choice.window, rule))
-        for split, streams in splits.items()
+        for split, streams in (("val", tried.streams), ("test", test))
         for rule in RULES
     }
     return {
@@ -194,3 +233,20 @@ def _choose_and_test(
         **{f"{name}_{figure}": of[figure] for name, of in rates.items() for figure in ("frr", "fah")},
         "rates": rates,
     }
+
+
+def _streams(
+    split: Split, shards: Path, path: Path, stride: int, material: Material, config: Config, progress: Progress
+) -> DeviceStreams:
+    """Return the scores of a file on the streams of a split."""
+    scores = score_streams(
+        device_scorer(path, stride),
+        shards,
+        config,
+        progress,
+        target_conditions(config.evaluation.conditions),
+        confusables=split == "val",  # which only a choice goes by
+        short_phrases=False,
+        synthetic=material.synthetic,
+    )
+    return DeviceStreams(scores, config.evaluation, stride)

@@ -8,8 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from wakeword_core.errors import DataError
+from wakeword_core.export.tflite.fake_quantize import rounded_odds
 from wakeword_core.export.tflite.limits import LARGEST_FEATURE
 from wakeword_core.export.tflite.manifest import STEP_MS
+from wakeword_core.export.tflite.network import folded
+from wakeword_core.export.tflite.quantize import Rounding
 from wakeword_core.export.tflite.runtimes import RUNTIMES, run
 from wakeword_core.features.store import FeatureFile
 
@@ -35,15 +38,23 @@ class Parity:
     """Share of scores on the same side of the threshold."""
 
 
-def compare(model: "ScoringModel", path: Path, stream: Stream, cutoff: float, shift: float = 0.0) -> list[Parity]:
+def compare(
+    model: "ScoringModel",
+    path: Path,
+    stream: Stream,
+    cutoff: float,
+    shift: float = 0.0,
+    rounding: Rounding | None = None,
+) -> list[Parity]:
     """Compare a file with the network it was made from, score by score, in each runtime.
 
-    The file's log-odds are lower by `shift`. Compared are scores whose whole receptive field is in the stream. Features
-    beyond the device's range are taken to be at its end, which one of the runtimes forgets.
+    The file's log-odds are lower by `shift`, and where it was written with a `rounding` that the network was trained
+    with, so is the network. Compared are scores whose whole receptive field is in the stream. Features beyond the
+    device's range are taken to be at its end, which one of the runtimes forgets.
     """
     heard = np.clip(stream, 0.0, LARGEST_FEATURE)
     backbone = cast("StreamingBackbone", model.backbone)
-    expected = network_scores(model, heard[: len(heard) // backbone.stride * backbone.stride], shift)
+    expected = network_scores(model, heard[: len(heard) // backbone.stride * backbone.stride], shift, rounding)
     found = []
     for runtime in RUNTIMES:
         scores = run(runtime, path, heard)[-len(expected) :]
@@ -60,10 +71,12 @@ def compare(model: "ScoringModel", path: Path, stream: Stream, cutoff: float, sh
     return found
 
 
-def network_scores(model: "ScoringModel", stream: Stream, shift: float = 0.0) -> npt.NDArray[np.float64]:
+def network_scores(
+    model: "ScoringModel", stream: Stream, shift: float = 0.0, rounding: Rounding | None = None
+) -> npt.NDArray[np.float64]:
     """Return what the network says at every step of a stream at which it has heard enough: [steps].
 
-    Its log-odds count as lower by `shift`.
+    Its log-odds count as lower by `shift`. With a `rounding` it is rounded up to them.
     """
     import torch
 
@@ -74,6 +87,9 @@ def network_scores(model: "ScoringModel", stream: Stream, shift: float = 0.0) ->
         )
     with torch.inference_mode():
         frames = torch.from_numpy(np.ascontiguousarray(stream.T, np.float32))[None]
+        if rounding is not None:
+            odds = rounded_odds(folded(model).shifted(shift), rounding, backbone.aligned(frames))[0]
+            return cast(npt.NDArray[np.float64], torch.sigmoid(odds.double()).numpy())
         logits = backbone.dense(model.normalise(frames))[0].T
         negative, word = model.calibrator(logits).double().T
         return cast(npt.NDArray[np.float64], torch.sigmoid(word - negative - shift).numpy())

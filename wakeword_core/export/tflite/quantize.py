@@ -13,6 +13,8 @@ from wakeword_core.export.tflite.network import Array, Convolution, Network, Num
 
 _LEVELS = 255
 """Steps between the least and the largest of 256 values."""
+AFTERWARDS, TRAINED = "afterwards", "trained"
+"""Ways of rounding activations: by their ranges after training, or as the network was trained to be rounded."""
 LARGEST_WEIGHT = 127
 """Weights are symmetric: -128 is not used."""
 _BIAS_BITS = 30
@@ -77,6 +79,12 @@ class IntegerNetwork:
     bands: int
     over_bands: int
     """As `Network.over_bands`."""
+
+    @property
+    def receptive_field(self) -> int:
+        """Return the frames that a score depends on."""
+        layers = (layer.layer if isinstance(layer, IntegerConvolution) else layer for layer in self.layers)
+        return Network(tuple(layers), self.over_bands).receptive_field
 
     @property
     def parameters(self) -> int:

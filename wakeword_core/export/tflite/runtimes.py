@@ -37,6 +37,8 @@ _LARGEST_ARENA = 2**20
 _ESPHOME_STEPS = 256, 333, 666
 """ESPHome makes (raw * 256 + 333) // 666 - 128 of what the front end gives, of which a feature is 25.6th."""
 _RAW = 25.6
+ESPHOME_STEP = _ESPHOME_STEPS[2] / _ESPHOME_STEPS[0] / _RAW
+"""What a feature has to grow by for the next of those whole numbers: a little less than the file counts it for."""
 
 Features = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]

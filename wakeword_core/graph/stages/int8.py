@@ -1,9 +1,14 @@
 """INT8: the exported model in 8-bit integers, compared with it on the test, and tested in continuous sound itself."""
 
-from wakeword_core.config import SPLITS
+from wakeword_core.config import SPLITS, Config
 from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check
 from wakeword_core.runtime.exported import INT8_FILE, MODEL_FILE
 from wakeword_core.store.artifacts import Artifact
+
+
+def is_trained_for_integers(config: Config) -> bool:
+    """Return whether the network learns how its integers are rounded."""
+    return bool(config.training.quantization.epochs)
 
 
 def make(run: StageRun) -> None:
@@ -11,9 +16,14 @@ def make(run: StageRun) -> None:
     from wakeword_core.export.comparison import stream_figures
     from wakeword_core.export.formats import ALIKE
     from wakeword_core.export.int8 import make_int8
+    from wakeword_core.export.tflite.fake_quantize import trained_integers
+    from wakeword_core.models.scoring import load_model
 
     train, val, test = (run.inputs[f"mel_features[{split}]"].path for split in SPLITS)
-    figures = make_int8(run.inputs["onnx_model"].file(MODEL_FILE), train, val, test, run.config, run.out)
+    model, trained = run.inputs["onnx_model"].file(MODEL_FILE), None
+    if is_trained_for_integers(run.config):
+        trained = trained_integers(load_model(run.inputs["calibrated_model"].path)[0])
+    figures = make_int8(model, train, val, test, run.config, run.out, trained)
     streams = run.inputs["audio_shards[test]"].path
     # of a network that streams, windows say the same at more than twice the cost
     streamed = figures.get("streaming_native", False) and figures["streaming_parity"] <= ALIKE
@@ -40,6 +50,7 @@ STAGE = Stage(
     make=make,
     inputs=(
         Input("onnx_model"),
+        Input("calibrated_model", decides=is_trained_for_integers),
         *(Input("mel_features", split=split) for split in SPLITS),
         Input("audio_shards", split="test"),
     ),

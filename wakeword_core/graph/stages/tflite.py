@@ -67,9 +67,14 @@ def tflite_sound(model: Artifact, run: CheckRun) -> Verdict:
 
 
 def tflite_faithful(model: Artifact, run: CheckRun) -> Verdict:
-    """Fail where scores differ from the network's in a runtime of microcontrollers, on sound of the test."""
+    """Fail where scores differ from the network's in a runtime of microcontrollers, on sound of the test.
+
+    A file that is rounded as its network was trained is compared with the network as it was trained.
+    """
+    from wakeword_core.export.tflite.fake_quantize import trained_rounding
     from wakeword_core.export.tflite.manifest import read_manifest
     from wakeword_core.export.tflite.parity import compare, joined_rows
+    from wakeword_core.export.tflite.quantize import TRAINED
     from wakeword_core.models.scoring import load_model
 
     if not model.figures["made"]:
@@ -77,7 +82,10 @@ def tflite_faithful(model: Artifact, run: CheckRun) -> Verdict:
     network, _ = load_model(run.inputs["calibrated_model"].path)
     stream = joined_rows(run.inputs["mel_features[test]"].path, _COMPARED_SECONDS)
     cutoff = read_manifest(model.file(model.figures["manifest"])).micro.probability_cutoff
-    found = compare(network, model.file(model.figures["model"]), stream, cutoff, model.figures["log_odds_shift"])
+    as_trained = model.figures.get("rounding", {}).get("chosen") == TRAINED
+    rounding = trained_rounding(network) if as_trained else None
+    path, shift = model.file(model.figures["model"]), model.figures["log_odds_shift"]
+    found = compare(network, path, stream, cutoff, shift, rounding)
     allowed = run.config.export.tflite
     difference = max(one.mean_difference for one in found)
     agreement, seconds = min(one.agreement for one in found), min(one.seconds for one in found)
