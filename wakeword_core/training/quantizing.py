@@ -15,7 +15,7 @@ from wakeword_core.config import Config, TrainingConfig
 from wakeword_core.errors import ConfigError
 from wakeword_core.export.tflite.fake_quantize import keep_rounding, rounded_odds
 from wakeword_core.export.tflite.limits import FRONT_END
-from wakeword_core.export.tflite.network import folded, network_of
+from wakeword_core.export.tflite.network import LINEAR_CALIBRATIONS, folded, network_of
 from wakeword_core.export.tflite.quantize import Rounding, depthwise_layers, measured
 from wakeword_core.models.layers import StreamingBackbone
 from wakeword_core.models.rounding import TrainedRounding
@@ -38,6 +38,11 @@ def make_room(model: ScoringModel, config: Config) -> None:
         raise ConfigError(
             f"training.quantization rounds features as a microcontroller does, but features.frontend.kind is {kind}; "
             f"set it to {FRONT_END}, or training.quantization.epochs to 0"
+        )
+    if (method := config.evaluation.calibration.method) not in LINEAR_CALIBRATIONS:
+        raise ConfigError(
+            f"evaluation.calibration.method is {method}, which integers do not compute; set it to "
+            f"{' or '.join(LINEAR_CALIBRATIONS)}, or training.quantization.epochs to 0"
         )
     network = network_of(model)
     channels = sum(len(layer.bias) for layer in depthwise_layers(network).values())

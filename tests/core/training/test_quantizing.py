@@ -213,6 +213,10 @@ def test_it_wins_back_what_rounding_costs(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"features.frontend.kind": "log_mel"}, "features.frontend.kind is log_mel; set it to micro"),
+        (
+            {"evaluation.calibration.method": "isotonic"},
+            "isotonic, which integers do not compute; set it to temperature",
+        ),
         ({"training.model": TcnConfig(kernel=3, dilations=(1,), head_steps=2)}, "set it to mixednet or ds_cnn"),
         ({"training.model": SMALL_DS_CNN.model_copy(update={"causal": False})}, "causal to true"),
     ],
