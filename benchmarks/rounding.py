@@ -5,9 +5,10 @@
 
 The first form trains a small `mixednet` on sweeps in noise, in features as of a microcontroller, once for each seed:
 plainly; as long, with its last epochs rounded; and further, with and without rounding, from a network one channel of
-which is 256 times as large as those that share its steps, which changes nothing in floats. The second form measures a trained model, in a store, on
-features of validation or of the test; those of `--train` set the ranges. Each row gives cross-entropy and share of
-errors in floats, rounded by the ranges after training, and as in training. The last line is one JSON object.
+which is 256 times as large as those that share its steps, which changes nothing in floats. The second form measures a
+trained model, in a store, on features of validation or of the test; those of `--train` set the ranges. Each row gives
+cross-entropy and share of errors in floats, rounded by the ranges after training, and as in training. The last line is
+one JSON object.
 """
 
 import argparse

@@ -151,11 +151,13 @@ def make_tflite(
     rows = (file.rows(chosen[at : at + _BATCH]).transpose(0, 2, 1) for at in range(0, len(chosen), _BATCH))
     network, trained = quantize(network_of(model).shifted(shift), rows), trained_integers(model, shift)
     path = out / f"{config.unique_name}.tflite"
-    tried = {AFTERWARDS: _tried(network, path, shift, material, config, progress)}
+    tried = {AFTERWARDS: _try_out(network, path, shift, material, config, progress)}
     if trained is not None:
-        tried[TRAINED] = _tried(trained, path, shift, material, config, progress)
+        tried[TRAINED] = _try_out(trained, path, shift, material, config, progress)
     rounding = best_rounding({name: one.validation for name, one in tried.items()})
-    figures = _chosen_and_tested(tried[rounding], path, material, config, progress)
+    if trained is not None:
+        _write(tried[rounding].network, path)
+    figures = _tested(tried[rounding], path, material, config, progress)
     if trained is not None:
         figures["rounding"] = {"chosen": rounding, **{name: asdict(one.validation) for name, one in tried.items()}}
     arena = least_arena(path)
@@ -198,7 +200,7 @@ def _write(network: IntegerNetwork, path: Path) -> None:
     require_sound(path)
 
 
-def _tried(
+def _try_out(
     network: IntegerNetwork, path: Path, shift: float, material: Material, config: Config, progress: Progress
 ) -> _Tried:
     """Write a network to `path`, and choose cutoff and window for it on validation."""
@@ -210,11 +212,8 @@ def _tried(
     return _Tried(network, streams, choice)
 
 
-def _chosen_and_tested(
-    tried: _Tried, path: Path, material: Material, config: Config, progress: Progress
-) -> dict[str, Any]:
-    """Write the network that was chosen to `path`, and count by each rule what it gives on validation and the test."""
-    _write(tried.network, path)
+def _tested(tried: _Tried, path: Path, material: Material, config: Config, progress: Progress) -> dict[str, Any]:
+    """Count by each rule what the file that was chosen gives on validation and on the test."""
     choice, stride = tried.choice, tried.network.stride
     if not choice.reachable:
         log.warning(
