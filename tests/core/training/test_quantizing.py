@@ -137,7 +137,7 @@ def test_gradients_are_those_of_a_network_that_is_not_rounded_where_steps_are_sm
     assert torch.cosine_similarity(plain, rounded, dim=0) > 0.98
 
 
-def test_three_epochs_and_more_are_six_bit_for_bit_wherever_it_was_ended(tmp_path: Path) -> None:
+def test_a_training_that_was_ended_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
     """Before the first rounded epoch, between two of them, and in the middle of one."""
     config = config_for(3, epochs=5)
     train(TRAIN, VAL, CMVN, config, tmp_path / "whole")
@@ -231,5 +231,5 @@ def test_a_network_that_cannot_be_in_such_integers_is_refused_at_once(
 
 
 def test_what_is_not_kept_is_not_rounded() -> None:
-    with pytest.raises(ValidationError, match=r"quantization is for the last epochs .* set that to last"):
+    with pytest.raises(ValidationError, match=r"validation\.keep is best: set that to last"):
         config_for(1, **{"training.validation.keep": "best"})
