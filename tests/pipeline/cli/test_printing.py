@@ -112,6 +112,7 @@ def test_no_command_prints_what_a_terminal_obeys(home: Home, built: tuple[str, s
         (0, "captures", out),
         (2, "review", path),
         (2, "record", NAMES[0], "--out", out),
+        (2, "evaluate", path, "--source", out),
         (2, "run", "--set", forged),
         (2, "run", "--select", NAMES[0]),
         (2, "cross-validate", "--set", forged),
