@@ -4,45 +4,22 @@
 """
 
 import html
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast, get_args
 
 import typer
-from pydantic_core import to_jsonable_python
 
 from wakeword_core.config import Config
 from wakeword_core.config.base import DECIDES_NOTHING, Settings
+from wakeword_core.config.explaining import allowed_values, written
 from wakeword_core.config.loading import AUTO, PRESETS
 from wakeword_core.graph.stage import Stage
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.serving.app import create_app
 from wakeword_core.serving.service import Service
 from wakeword_pipeline.cli.main import app
-
-_BOUNDS = {
-    "minimum": "at least {:,}",
-    "exclusiveMinimum": "more than {:,}",
-    "maximum": "at most {:,}",
-    "exclusiveMaximum": "less than {:,}",
-    "minLength": "at least {:,} long",
-    "maxLength": "at most {:,} long",
-    "pattern": "that matches {}",
-    "minItems": "at least {:,} long",
-    "maxItems": "at most {:,} long",
-}
-"""Keyword of a JSON schema -> what it says of a value."""
-_TYPES = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "text",
-    "boolean": "true or false",
-    "null": "null",
-    "array": "a list",
-    "object": "names with values",
-}
 
 _INPUTS = dict.fromkeys(("training.teacher.models", "training.start_from"), ("trained_model", "tuned_model"))
 """Settings that name models, and the stages that these are inputs of."""
@@ -110,7 +87,7 @@ def _setting(group: type[Settings], field: str, stages: Sequence[str] | None) ->
 
 def _default(value: Any) -> str:
     """A default as it would stand in a configuration; of a group, what chooses it."""
-    return f"{{arch: {value.arch}}}" if isinstance(value, Settings) else _written(value)
+    return f"{{arch: {value.arch}}}" if isinstance(value, Settings) else written(value)
 
 
 def stale_stages(name: str, group: type[Settings]) -> tuple[str, ...]:
@@ -134,29 +111,6 @@ def _stale(stages: Sequence[str]) -> str:
     if not stages:
         return "A change makes no stage stale by itself."
     return f"A change makes stale: {', '.join(map(_code, stages))}."
-
-
-def allowed_values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """Say in words which values a JSON schema allows; `definitions` are those that it may refer to."""
-    if "$ref" in schema:
-        return allowed_values(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    if choices := schema.get("anyOf") or schema.get("oneOf"):
-        return " or ".join(dict.fromkeys(allowed_values(choice, definitions) for choice in choices))
-    if "enum" in schema or "const" in schema:
-        return " or ".join(map(_written, schema.get("enum", [schema.get("const")])))
-    if "prefixItems" in schema:
-        return f"[{', '.join(allowed_values(item, definitions) for item in schema['prefixItems'])}]"
-    if "properties" in schema:
-        return "a group, as below"
-    kind = _TYPES.get(schema.get("type", ""), "")
-    bounds = [text.format(_plain(schema[keyword])) for keyword, text in _BOUNDS.items() if keyword in schema]
-    inner = schema.get("items") or schema.get("additionalProperties")
-    each = allowed_values(inner, definitions) if isinstance(inner, dict) else ""
-    return ", ".join(filter(None, (kind, *bounds, each and f"each {each}")))
-
-
-def _plain(bound: Any) -> Any:
-    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def commands_page() -> str:
@@ -256,11 +210,6 @@ PAGES = {
     "reference/python.md": python_page,
 }
 """Place in the site -> what makes the page."""
-
-
-def _written(value: Any) -> str:
-    """A value as it would stand in a configuration."""
-    return value if isinstance(value, str) and value else json.dumps(to_jsonable_python(value), ensure_ascii=False)
 
 
 def _code(text: str) -> str:

@@ -33,25 +33,6 @@ def test_a_setting_is_shown_with_default_bounds_meaning_and_stages(settings: str
     assert "A change makes stale: <code>trained_model</code>, <code>tuned_model</code>." in branch
 
 
-@pytest.mark.parametrize(
-    ("schema", "words"),
-    [
-        ({"type": "integer", "minimum": 1, "exclusiveMaximum": 9}, "a whole number, at least 1, less than 9"),
-        ({"anyOf": [{"type": "number"}, {"type": "null"}]}, "a number or null"),
-        ({"enum": ["a", "b"]}, "a or b"),
-        ({"type": "array", "items": {"type": "string"}, "minItems": 1}, "a list, at least 1 long, each text"),
-        ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, "[a number, a number]"),
-        (
-            {"type": "object", "additionalProperties": {"$ref": "#/$defs/Share"}},
-            "names with values, each true or false",
-        ),
-        ({}, ""),
-    ],
-)
-def test_what_a_setting_allows_is_said_in_words(schema: dict, words: str) -> None:
-    assert reference.allowed_values(schema, {"Share": {"type": "boolean"}}) == words
-
-
 def test_signs_of_markdown_and_html_in_descriptions_stay_what_they_are(settings: str) -> None:
     assert "<code>[&quot;**/*&quot;]</code>" in settings
     assert "(?P&lt;speaker&gt;" not in re.sub(r"<t[dh]>.*?</t[dh]>", "", settings)

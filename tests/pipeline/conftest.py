@@ -1,4 +1,4 @@
-"""The toy project of the core's tests is used here too, and one database for MLflow and a cheap graph by all."""
+"""Projects of other tests are used here too, a toy and a tiny one, and one database for MLflow and a cheap graph by all."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "core" / "mining"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 sys.path.insert(0, str(Path(__file__).parent / "search"))
 
 

@@ -1,4 +1,4 @@
-"""Errors in a configuration as one sentence: the setting, its value, and what is allowed; or its new name."""
+"""What a setting may be, in words, and what is wrong with one: name, value and what is allowed; or its new name."""
 
 import difflib
 import json
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, to_jsonable_python
 
 from wakeword_core.config import Config, TrainingConfig
 from wakeword_core.config.base import lookup
@@ -17,6 +17,27 @@ _SHOWN_LENGTH = 80
 _ARCHITECTURES: dict[Any, type[BaseModel]] = {
     model.model_fields["arch"].default: model
     for model in typing.get_args(TrainingConfig.model_fields["model"].annotation)
+}
+_BOUNDS = {
+    "minimum": "at least {:,}",
+    "exclusiveMinimum": "more than {:,}",
+    "maximum": "at most {:,}",
+    "exclusiveMaximum": "less than {:,}",
+    "minLength": "at least {:,} long",
+    "maxLength": "at most {:,} long",
+    "pattern": "that matches {}",
+    "minItems": "at least {:,} long",
+    "maxItems": "at most {:,} long",
+}
+"""Keyword of a JSON schema -> what it says of a value."""
+_TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "names with values",
 }
 
 
@@ -59,6 +80,34 @@ def value_text(value: Any) -> str:
     text = f"'{value}'" if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = " ".join(text.split())
     return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "..."
+
+
+def written(value: Any) -> str:
+    """Write a value as it would stand in a configuration."""
+    return value if isinstance(value, str) and value else json.dumps(to_jsonable_python(value), ensure_ascii=False)
+
+
+def allowed_values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """Say in words which values a JSON schema allows; `definitions` are those that it may refer to."""
+    if "$ref" in schema:
+        return allowed_values(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return " or ".join(dict.fromkeys(allowed_values(choice, definitions) for choice in choices))
+    if "enum" in schema or "const" in schema:
+        return " or ".join(map(written, schema.get("enum", [schema.get("const")])))
+    if "prefixItems" in schema:
+        return f"[{', '.join(allowed_values(item, definitions) for item in schema['prefixItems'])}]"
+    if "properties" in schema:
+        return "a group of settings"
+    kind = _TYPES.get(schema.get("type", ""), "")
+    bounds = [text.format(_plain(schema[keyword])) for keyword, text in _BOUNDS.items() if keyword in schema]
+    inner = schema.get("items") or schema.get("additionalProperties")
+    each = allowed_values(inner, definitions) if isinstance(inner, dict) else ""
+    return ", ".join(filter(None, (kind, *bounds, each and f"each {each}")))
+
+
+def _plain(bound: Any) -> Any:
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def explain(error: ValidationError, values: Mapping[str, Any]) -> str:

@@ -39,11 +39,14 @@ _TABLES = {"engines", "pronunciations", "points", "class_weights", "space", "set
 _VARIABLE = re.compile(r"\$\{([^}]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | None = None) -> Config:
+def load_config(
+    path: Path | None, overrides: Sequence[str] | Mapping[str, Any] = (), preset: str | None = None
+) -> Config:
     """Load the configuration in the YAML file `path` (None: the defaults), over its preset and under `overrides`.
 
-    An override is `dotted.name=value`, the value read as YAML and list entries named by index. `preset` wins over the
-    file's own. Relative source paths start at the file's folder. Raises ConfigError with one sentence.
+    An override is `dotted.name=value`, the value read as YAML and list entries named by index, or a value by its dotted
+    name. `preset` wins over the file's own. Relative source paths start at the file's folder.
+    Raises ConfigError with one sentence.
     """
     if path is not None:
         try:
@@ -57,7 +60,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), preset: str | 
     tree = _without_empty(_read(path) if path else {}, defaults)
     if renamed := renamed_in(tree, defaults):
         raise ConfigError(f"{where}{renamed[0]} is now {renamed[1]}")
-    pairs = [_parse_override(text) for text in overrides]
+    pairs = [*overrides.items()] if isinstance(overrides, Mapping) else [_parse_override(text) for text in overrides]
     for name, value in pairs:
         _check_renamed(name, value, defaults)
     chosen = preset or dict(pairs).get("preset") or tree.pop("preset", None)

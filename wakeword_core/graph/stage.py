@@ -331,17 +331,21 @@ class Stage:
         """Return the splits that there are artifacts of; (None,) for a stage without splits."""
         return SPLITS if self.partitioned else (None,)
 
+    def branches(self, config: Config, split: Split | None) -> tuple[str, ...]:
+        """Return the branches of a configuration that the artifact of `split` depends on."""
+        if self.switch and not attrgetter(self.switch)(config):
+            return (self.switch,)
+        switch = (self.switch,) if self.switch else ()
+        return (*switch, *self.settings, *(self.settings_of_training if split == "train" else ()))
+
     def deciding_settings(self, config: Config, split: Split | None) -> dict[str, Any]:
         """Return what of a configuration the artifact of `split` depends on, as JSON values by dotted name.
 
         What is in `files` is told by its hash.
         """
-        branches = self.settings + (self.settings_of_training if split == "train" else ())
-        if self.switch:
-            branches = (self.switch, *branches) if attrgetter(self.switch)(config) else (self.switch,)
         files = {path.name: content_hash(path) for path in self.files(config)}
         return {
-            **config.subset(*branches),
+            **config.subset(*self.branches(config, split)),
             **({"split": split} if split else {}),
             **({"files": files} if files else {}),
         }

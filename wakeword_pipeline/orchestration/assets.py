@@ -11,7 +11,7 @@ import dagster as dg
 
 from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import WakewordError
-from wakeword_core.files import read_json
+from wakeword_core.files import digest, read_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.promotion import decide
 from wakeword_core.graph.stage import Input, Judgement, Stage
@@ -36,6 +36,8 @@ GPU_POOL = "gpu"
 """Shows in Dagster which assets use the GPU. What lets only one use it at a time is `gpu_slot`."""
 _WARNING_SHARE = 0.8
 """Share of the age at which an asset becomes stale from which the UI warns."""
+_CODE_VERSION_TAG = "dagster/code_version"
+_DIGITS = 12
 
 _SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
 _SPLITS = dg.StaticPartitionsDefinition(list(SPLITS))
@@ -55,7 +57,7 @@ def failures_in_words() -> Iterator[None]:
 
 
 @dg.observable_source_asset(group_name="ingest", description="The configured folders of recordings.")
-def raw_audio(project: ProjectResource) -> dg.DataVersion:
+def raw_audio(project: dg.ResourceParam[ProjectResource]) -> dg.DataVersion:
     """Return a hash of every recording's bytes and name as data version; unchanged files are not read again."""
     with failures_in_words():
         return dg.DataVersion(project.open().fingerprint())
@@ -69,7 +71,7 @@ observe_job = dg.define_asset_job(
 @dg.asset_check(
     asset=raw_audio, name="sources_listed", description="Every source of recordings is there and can be listed."
 )
-def sources_listed(project: ProjectResource) -> dg.AssetCheckResult:
+def sources_listed(project: dg.ResourceParam[ProjectResource]) -> dg.AssetCheckResult:
     """Warn of sources that are missing or broken; the others are used."""
     with failures_in_words():
         missing = project.open().listing().missing
@@ -92,11 +94,14 @@ def materialize(
     if training:
         followers["MLflow"] = EachEpoch(training.log_epoch)
     trackers = Trackers(followers)
-    project = resource.open(trackers.epoch)
+    with failures_in_words():
+        project = resource.open(trackers.epoch)
+    tags = {_CODE_VERSION_TAG: code_version(stage, project.config)}  # by the settings of this run, not those of the UI
     if stage.name not in project.stages:
         why = "this configuration has no such stage"
         return dg.MaterializeResult(
             data_version=dg.DataVersion("off"),
+            tags=tags,
             metadata={"enabled": False, "reused": True},
             check_results=[
                 dg.AssetCheckResult(passed=True, check_name=check.name, description=why) for check in stage.checks
@@ -118,8 +123,19 @@ def materialize(
             passed = not any(verdict.failed for verdict in verdicts)
             metadata |= record(_Made(project, artifact, built, passed, mlflow, training))
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(artifact.content), metadata=metadata, check_results=check_results(verdicts)
+        data_version=dg.DataVersion(artifact.content),
+        tags=tags,
+        metadata=metadata,
+        check_results=check_results(verdicts),
     )
+
+
+def code_version(stage: Stage, config: Config) -> str:
+    """Return what the UI tells by that an asset is not what would be built now: of the stage's version and settings.
+
+    There is one for all splits, so that settings of the training split alone are left out.
+    """
+    return digest([stage.version, config.subset(*stage.branches(config, None))])[:_DIGITS]
 
 
 def check_results(verdicts: Iterable[Judgement]) -> list[dg.AssetCheckResult]:
@@ -219,6 +235,7 @@ def _asset(stage: Stage, config: Config) -> dg.AssetsDefinition:
         partitions_def=_SPLITS if stage.partitioned else None,
         group_name=stage.group,
         kinds=set(stage.kinds),
+        code_version=code_version(stage, config),
         owners=OWNERS,
         description=stage.description,
         pool=GPU_POOL if stage.gpu else None,
@@ -229,7 +246,7 @@ def _asset(stage: Stage, config: Config) -> dg.AssetsDefinition:
         freshness_policy=_policy(config.checks.stale_after),
     )
     def asset(
-        context: dg.AssetExecutionContext, project: ProjectResource, mlflow: MlflowResource
+        context: dg.AssetExecutionContext, project: dg.ResourceParam[ProjectResource], mlflow: MlflowResource
     ) -> dg.MaterializeResult:
         return materialize(context, stage, project, mlflow)
 
@@ -261,12 +278,20 @@ def assets_of(config: Config, graph: Iterable[Stage] = STAGES) -> list[dg.Assets
     return [raw_audio, *(_asset(stage, config) for stage in graph)]
 
 
-def define_assets(project: ProjectResource, config: Config, graph: Iterable[Stage] = STAGES) -> dg.Definitions:
-    """Define the assets of a project, their checks, and the resources that they use."""
+def define_assets(
+    project: ProjectResource,
+    config: Config,
+    graph: Iterable[Stage] = STAGES,
+    resource: dg.ResourceDefinition | None = None,
+) -> dg.Definitions:
+    """Define the assets of a project, their checks, and the resources that they use.
+
+    With `resource`, which is the project's, a run can be given another configuration, home or other settings.
+    """
     return dg.Definitions(
         assets=assets_of(config, graph),
         asset_checks=[sources_listed],
-        resources={"project": project, "mlflow": MlflowResource(home=project.home)},
+        resources={"project": resource or project, "mlflow": MlflowResource(home=project.home)},
         jobs=[observe_job],
         executor=dg.in_process_executor,
     )

@@ -7,17 +7,19 @@ built: a renamed recording needs a new manifest and nothing else, one of the val
 import json
 import time
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import dagster as dg
 
 from wakeword_core.config import AutomationConfig, Config
+from wakeword_core.config.loading import AUTO, PRESETS
 from wakeword_core.files import digest
 from wakeword_core.graph.project import Project
 from wakeword_core.stage_names import MANIFEST, RAW_AUDIO
 from wakeword_pipeline.orchestration.assets import failures_in_words
 from wakeword_pipeline.orchestration.build import run_build
 from wakeword_pipeline.orchestration.due import Phase, due, failed_checks
-from wakeword_pipeline.orchestration.resources import ProjectResource
+from wakeword_pipeline.orchestration.resources import ProjectResource, config_of_run
 
 SENSOR = "rebuild_on_change"
 NIGHTLY = "nightly_build"
@@ -87,7 +89,7 @@ def rebuild_sensor(automation: AutomationConfig) -> dg.SensorDefinition:
         description="Rebuilds what depends on changed recordings, and nothing else.",
     )
     def rebuild_on_change(
-        context: dg.SensorEvaluationContext, project: ProjectResource
+        context: dg.SensorEvaluationContext, project: dg.ResourceParam[ProjectResource]
     ) -> dg.SensorResult | dg.SkipReason:
         going = context.instance.get_runs(dg.RunsFilter(statuses=list(_GOING)), limit=1)
         if going:
@@ -125,7 +127,7 @@ def nightly_schedule(automation: AutomationConfig) -> dg.ScheduleDefinition:
 
 
 @dg.op
-def build_everything(context: dg.OpExecutionContext, project: ProjectResource) -> None:
+def build_everything(context: dg.OpExecutionContext, project: dg.ResourceParam[ProjectResource]) -> None:
     """Build what is due, in runs of its own."""
     with failures_in_words():
         run_build(project.open(), context.instance)
@@ -134,6 +136,20 @@ def build_everything(context: dg.OpExecutionContext, project: ProjectResource) -
 @dg.job(description="Builds whatever is not fresh, as `wakeword run` does.")
 def build_all() -> None:
     """Run the one step of the nightly build."""
+    build_everything()
+
+
+@dg.static_partitioned_config(partition_keys=[*PRESETS, AUTO])
+def _with_preset(preset: str) -> dict[str, Any]:
+    return config_of_run({"settings": {"preset": preset}})
+
+
+@dg.job(
+    config=_with_preset,
+    description="Builds the same with a preset, which is chosen as the partition, in place of the configuration's own.",
+)
+def build_preset() -> None:
+    """Run the one step of a build with a preset."""
     build_everything()
 
 
@@ -157,10 +173,10 @@ def _request(phase: Phase, project: ProjectResource, config: Config, watch: Watc
     """
     key = digest([asdict(phase), watch.building, watch.since, config.model_dump(mode="json")])
     fingerprint = "" if MANIFEST in phase.assets else watch.building
-    pinned = {"config_path": project.config_path, "home": project.home, "overrides": project.overrides}
+    pinned = asdict(replace(project, fingerprint=fingerprint))
     return dg.RunRequest(
         run_key=key,
         asset_selection=[dg.AssetKey(name) for name in phase.assets],
         partition_key=phase.partition,
-        run_config={"resources": {"project": {"config": {**pinned, "fingerprint": fingerprint}}}},
+        run_config=config_of_run(pinned),
     )

@@ -1,15 +1,13 @@
 """The module that Dagster loads: assets, checks, jobs, sensor and schedule."""
 
 import logging
-from pathlib import Path
 
 import dagster as dg
 
 from wakeword_core.config import Config
-from wakeword_core.config.loading import load_config
 from wakeword_core.errors import WakewordError
 from wakeword_pipeline.orchestration.assets import define_assets
-from wakeword_pipeline.orchestration.automation import build_all, nightly_schedule, rebuild_sensor
+from wakeword_pipeline.orchestration.automation import build_all, build_preset, nightly_schedule, rebuild_sensor
 from wakeword_pipeline.orchestration.home import config_path, home_path
 from wakeword_pipeline.orchestration.resources import ProjectResource
 from wakeword_pipeline.orchestration.searching import search_job
@@ -23,15 +21,15 @@ def define(project: ProjectResource) -> dg.Definitions:
     automation = dg.Definitions(
         sensors=[rebuild_sensor(config.automation)],
         schedules=[nightly_schedule(config.automation)],
-        jobs=[build_all, search_job],
+        jobs=[build_all, build_preset, search_job],
     )
-    return dg.Definitions.merge(define_assets(project, config), automation)
+    return dg.Definitions.merge(define_assets(project, config, resource=project.definition()), automation)
 
 
 def _config(project: ProjectResource) -> Config:
     """Load the project's configuration, or the default one where that is broken: a run then fails with the reason."""
     try:
-        return load_config(Path(project.config_path) if project.config_path else None, project.overrides)
+        return project.config()
     except WakewordError as error:
         log.warning("The configuration is wrong, so the graph is shown with default settings: %s", error)
         return Config()

@@ -14,7 +14,7 @@ from wakeword_pipeline.search.trials import folder_of, search
 
 
 @dg.op
-def try_settings(context: dg.OpExecutionContext, project: ProjectResource) -> None:
+def try_settings(context: dg.OpExecutionContext, project: dg.ResourceParam[ProjectResource]) -> None:
     """Make the trials that the search of the configuration lacks."""
     with failures_in_words():
         opened = project.open()

@@ -15,6 +15,8 @@ from dagster._utils.log import configure_loggers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from graphql import GraphQLError, OperationDefinitionNode, OperationType, parse
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wakeword_core.serving.connections import BoundedFrames, PromptConnections
@@ -24,6 +26,8 @@ from wakeword_core.serving.refusals import RefusedError
 DEFINITIONS = "wakeword_pipeline.orchestration.definitions"
 STATE_PATH = "/server_info"
 """The versions, for health checks; nobody has to know the token for it."""
+_GRAPH = "/asset-groups"
+"""The page with which the pages open."""
 _READING = frozenset({"GET", "HEAD"})
 _BODIES = frozenset({"application/json", "application/graphql"})
 """Types of bodies that a browser does not send to another origin unasked, as it sends forms and plain text."""
@@ -122,6 +126,7 @@ def serve_pages(
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _RECYCLE_SECONDS, _MORE_CONNECTIONS)
         with WorkspaceProcessContext(instance, target, version=dg.__version__) as context:
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS)
+            app.router.routes.insert(0, Route("/", lambda _: RedirectResponse(_GRAPH)))
             app.add_middleware(PagesGuard, hosts=hosts, token=token)
             server = uvicorn.Server(
                 uvicorn.Config(

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from wakeword_core.config import Config
-from wakeword_core.config.explaining import RENAMED
+from wakeword_core.config.explaining import RENAMED, allowed_values
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ConfigError
 
@@ -231,3 +231,22 @@ def test_missing_file_and_folder(refused, tmp_path):
 def test_error_in_a_file_names_the_file(refused, write):
     path = write("training:\n  schedule:\n    epochs: 0\n")
     assert refused(path) == f"{path}: training.schedule.epochs is 0, but must be at least 1"
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "integer", "minimum": 1, "exclusiveMaximum": 9}, "a whole number, at least 1, less than 9"),
+        ({"anyOf": [{"type": "number"}, {"type": "null"}]}, "a number or null"),
+        ({"enum": ["a", "b"]}, "a or b"),
+        ({"type": "array", "items": {"type": "string"}, "minItems": 1}, "a list, at least 1 long, each text"),
+        ({"type": "array", "prefixItems": [{"type": "number"}] * 2}, "[a number, a number]"),
+        (
+            {"type": "object", "additionalProperties": {"$ref": "#/$defs/Share"}},
+            "names with values, each true or false",
+        ),
+        ({}, ""),
+    ],
+)
+def test_what_a_setting_allows_is_said_in_words(schema: dict, words: str) -> None:
+    assert allowed_values(schema, {"Share": {"type": "boolean"}}) == words

@@ -196,7 +196,7 @@ def test_the_sensor_asks_for_runs_of_pinned_recordings_once(world: World, tick) 
     assert request.asset_selection == [dg.AssetKey("raw_manifest")] and request.partition_key is None
     given = request.run_config["resources"]["project"]["config"]
     assert given["fingerprint"] == ""  # of what its run finds
-    assert given["home"] == str(world.home) and not given["overrides"]
+    assert given["home"] == str(world.home) and not given["settings"]
     assert second.asset_events[0].tags == {"dagster/data_version": "a-b-c"}
     assert tick(second.cursor).run_requests[0].run_key == request.run_key
     world.instance.add_run(a_run(world.instance, dg.DagsterRunStatus.STARTED, request.run_key))

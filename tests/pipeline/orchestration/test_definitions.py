@@ -2,20 +2,23 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from tiny_project import tiny_project
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
+from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
-from wakeword_pipeline.orchestration.assets import assets_of, observe_job
+from wakeword_pipeline.orchestration.assets import assets_of, code_version, observe_job
 from wakeword_pipeline.orchestration.definitions import define, defs
 from wakeword_pipeline.orchestration.home import config_path
-from wakeword_pipeline.orchestration.resources import ProjectResource
+from wakeword_pipeline.orchestration.resources import ProjectResource, config_of_run
 
 ASSETS = assets_of(Config())
 GRAPH = {
@@ -159,6 +162,52 @@ def test_assets_grow_stale_only_where_that_is_asked_for(tmp_path: Path, graph, h
         assert policy.fail_window.to_timedelta() == timedelta(hours=hours) > policy.warn_window.to_timedelta()
     missing = define(ProjectResource(config_path=str(tmp_path / "none.yaml"), home=str(tmp_path / "home")))
     assert all(node.freshness_policy is None for node in missing.resolve_asset_graph().asset_nodes)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"training": {"schedule": {"epochs": 3}}},
+        {"evaluation": {"report": {"clips": 3}}},
+        {"mining": {"enabled": True}},
+        {"checks": {"max_frr": 0.1}},
+    ],
+)
+def test_a_changed_setting_shows_on_the_assets_that_depend_on_it(settings: dict) -> None:
+    before, after = (
+        {key.to_user_string(): asset.code_versions_by_key[key] for asset in assets_of(config)[1:] for key in asset.keys}
+        for config in (Config(), Config.model_validate(settings))
+    )
+    changed = {
+        stage.name
+        for stage in STAGES
+        if stage.deciding_settings(Config(), None) != stage.deciding_settings(Config.model_validate(settings), None)
+    }
+    assert {name for name in before if before[name] != after[name]} == changed
+    assert bool(changed) is ("checks" not in settings)
+
+
+def test_a_raised_version_of_a_stage_shows_on_its_asset() -> None:
+    assert code_version(STAGES[0], Config()) != code_version(replace(STAGES[0], version="0"), Config())
+
+
+def test_what_a_run_made_with_other_settings_is_not_in_step(tmp_path: Path) -> None:
+    config = tiny_project(tmp_path)
+    project = ProjectResource(str(config), str(tmp_path / "home"))
+    job = define(project).resolve_implicit_global_asset_job_def()
+    manifest = dg.AssetKey("raw_manifest")
+    planned = job.asset_layer.get(manifest).code_version
+    health = {"data": {"health": {"max_seconds": 0.8}}}
+    for settings, in_step in (({}, True), (health, False)):
+        result = job.execute_in_process(
+            asset_selection=[manifest], run_config=config_of_run({"settings": settings}), raise_on_error=False
+        )
+        (made,) = result.asset_materializations_for_node("raw_manifest")
+        assert (made.tags["dagster/code_version"] == planned) is in_step
+        expected = replace(project, settings=settings).open().find("raw_manifest")
+        assert made.metadata["artifact_key"].value == expected.key
+    told = Project(load_config(config, ["data.health.max_seconds=0.8"]), tmp_path / "home").find("raw_manifest")
+    assert told.key == expected.key
 
 
 def test_a_source_that_is_missing_warns_where_recordings_are_observed(tmp_path: Path) -> None:
