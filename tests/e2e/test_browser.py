@@ -18,7 +18,9 @@ from daemon import instance_of, web_pages
 from tiny_project import LABELS, SECONDS, tiny_project
 
 from wakeword_core.config import SPLITS
+from wakeword_core.config.recordings import HealthConfig
 from wakeword_pipeline.orchestration.definitions import defs
+from wakeword_pipeline.orchestration.web import DEFINITIONS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -32,6 +34,7 @@ TALL = {"width": 3_000, "height": 4_900}
 MARGIN = 24
 """Of the graph's picture, in pixels."""
 MAX_SECONDS = 0.8
+MEANING = HealthConfig.model_fields["max_seconds"].description
 PATIENCE_MS = 120_000
 """For a page on a machine that does other things besides; without them none takes more than seconds."""
 
@@ -81,13 +84,20 @@ def run_id(browser: Browser) -> str:
     page.get_by_role("menuitem", name="Open launchpad").click()
     page.get_by_role("button", name="Confirm").click()  # synthetic speech is not there, and not wanted
     launchpad = page.get_by_role("dialog").filter(has_text="Launchpad")
-    launchpad.get_by_text("overrides: []").click()
-    for key in ("End", "ArrowLeft"):
-        page.keyboard.press(key)
-    page.keyboard.type(f'"data.health.max_seconds={MAX_SECONDS}"')
-    expect(launchpad.get_by_text("Settings that this run changes")).to_be_visible()
-    expect(launchpad.get_by_text("No errors")).to_be_visible()
+    launchpad.get_by_text("config_path").click()
+    page.keyboard.press("Control+End")  # below the home, which is the last of the project
+    page.keyboard.type("      settings:\n  data:\n  health:\n  max_s")  # each line begins where the one above does
+    expect(launchpad.get_by_text(MEANING)).to_be_visible()
+    page.keyboard.press("Control+Space")
+    expect(launchpad.get_by_text("max_seconds:")).to_be_visible()
+    page.keyboard.type("long")
+    expect(launchpad.get_by_text("settings:data:health:max_seconds")).to_be_visible()
+    expect(launchpad.get_by_role("button", name="Materialize")).to_be_disabled()
     browser.keep("launchpad")
+    for _ in "long":
+        page.keyboard.press("Backspace")
+    page.keyboard.type(f"{MAX_SECONDS}")
+    expect(launchpad.get_by_text("No errors")).to_be_visible()
     launchpad.get_by_role("button", name="Materialize").click()
     expect(page).to_have_url(re.compile("/runs/.+"))
     expect(browser.visible("Success")).to_be_visible()
@@ -119,11 +129,26 @@ def test_the_graph_shows_each_asset_in_its_group_with_its_kinds(browser: Browser
     page.set_viewport_size(SCREEN)
 
 
+def test_the_pages_open_with_the_graph(browser: Browser) -> None:
+    page = browser.open("")
+    expect(page).to_have_url(f"{browser.address}/asset-groups")
+    expect(browser.visible(GROUPS[0])).to_be_visible()
+
+
+def test_a_preset_is_chosen_by_its_name(browser: Browser) -> None:
+    page = browser.open(f"locations/{DEFINITIONS}/jobs/build_preset/playground")
+    page.get_by_placeholder("Partition").click()
+    browser.visible("accurate").click()
+    expect(page.get_by_text("preset: 'accurate'")).to_be_visible()
+    expect(page.get_by_text("No errors")).to_be_visible()
+
+
 def test_a_setting_of_the_launchpad_reaches_the_artifact(browser: Browser, run_id: str) -> None:
     with instance_of(browser.home) as instance:
         run = instance.get_run_by_id(run_id)
         made = instance.get_latest_materialization_event(dg.AssetKey("raw_manifest")).asset_materialization
-    assert run.run_config["resources"]["project"]["config"]["overrides"] == [f"data.health.max_seconds={MAX_SECONDS}"]
+    given = run.run_config["resources"]["project"]["config"]["settings"]
+    assert given == {"data": {"health": {"max_seconds": MAX_SECONDS}}}
     card = json.loads((Path(made.metadata["path"].value) / "artifact.json").read_text())
     assert card["config"]["data"]["health"]["max_seconds"] == MAX_SECONDS
     too_long = sum(seconds > MAX_SECONDS for seconds in SECONDS) * len(LABELS) * len(SPLITS)
@@ -151,6 +176,12 @@ def test_checks_say_what_they_found(browser: Browser, run_id: str) -> None:
     expect(page.get_by_text("every label has usable recordings in every split")).to_be_visible()
     expect(browser.visible("Passed")).to_be_visible()
     browser.keep("checks")
+
+
+def test_what_was_made_with_other_settings_than_the_files_is_shown_to_be_due(browser: Browser, run_id: str) -> None:
+    page = browser.open("assets/raw_manifest?view=events")
+    page.get_by_text("Unsynced (1)").filter(visible=True).first.hover()
+    expect(page.get_by_text("has a new code version")).to_be_visible()
 
 
 def test_lineage_shows_what_is_before_and_after(browser: Browser, run_id: str) -> None:

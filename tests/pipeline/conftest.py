@@ -1,4 +1,4 @@
-"""Projects of other tests are used here too, a toy and a tiny one, and one database for MLflow and a cheap graph by all."""
+"""Projects of other tests are used here as well; one database for MLflow, and a cheap graph, are shared by all."""
 
 import sys
 from pathlib import Path

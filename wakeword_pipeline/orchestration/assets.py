@@ -11,7 +11,7 @@ import dagster as dg
 
 from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import WakewordError
-from wakeword_core.files import digest, read_json
+from wakeword_core.files import read_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.promotion import decide
 from wakeword_core.graph.stage import Input, Judgement, Stage
@@ -21,6 +21,7 @@ from wakeword_core.runtime.exported import CARD_MARKDOWN
 from wakeword_core.stage_names import BUNDLE, CHAMPION, COMPARISON
 from wakeword_core.store.artifacts import Artifact, artifact_name
 from wakeword_core.text import markdown, printable
+from wakeword_pipeline.orchestration.due import CODE_VERSION_TAG, code_version
 from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.home import gpu_slot
 from wakeword_pipeline.orchestration.metadata import artifact_metadata, epoch_event, figures_metadata
@@ -36,8 +37,6 @@ GPU_POOL = "gpu"
 """Shows in Dagster which assets use the GPU. What lets only one use it at a time is `gpu_slot`."""
 _WARNING_SHARE = 0.8
 """Share of the age at which an asset becomes stale from which the UI warns."""
-_CODE_VERSION_TAG = "dagster/code_version"
-_DIGITS = 12
 
 _SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warning": dg.AssetCheckSeverity.WARN}
 _SPLITS = dg.StaticPartitionsDefinition(list(SPLITS))
@@ -96,7 +95,7 @@ def materialize(
     trackers = Trackers(followers)
     with failures_in_words():
         project = resource.open(trackers.epoch)
-    tags = {_CODE_VERSION_TAG: code_version(stage, project.config)}  # by the settings of this run, not those of the UI
+    tags = {CODE_VERSION_TAG: code_version(stage, project.config)}  # by the settings of this run, not those of the UI
     if stage.name not in project.stages:
         why = "this configuration has no such stage"
         return dg.MaterializeResult(
@@ -128,14 +127,6 @@ def materialize(
         metadata=metadata,
         check_results=check_results(verdicts),
     )
-
-
-def code_version(stage: Stage, config: Config) -> str:
-    """Return what the UI tells by that an asset is not what would be built now: of the stage's version and settings.
-
-    There is one for all splits, so that settings of the training split alone are left out.
-    """
-    return digest([stage.version, config.subset(*stage.branches(config, None))])[:_DIGITS]
 
 
 def check_results(verdicts: Iterable[Judgement]) -> list[dg.AssetCheckResult]:

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from wakeword_core.config import SPLITS, Split
+from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.errors import ConfigError
+from wakeword_core.files import digest
 from wakeword_core.graph.project import Place, Project
 from wakeword_core.graph.promotion import standing_decision
+from wakeword_core.graph.stage import Stage
 from wakeword_core.stage_names import COMPARISON
 from wakeword_core.store.artifacts import artifact_name
+
+CODE_VERSION_TAG = "dagster/code_version"
+_DATA_VERSION_TAG = "dagster/data_version"
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,8 @@ def due(
 ) -> list[Phase]:
     """Plan the runs to make next of `select` (default: everything): one, one for each split, or none when all is done.
 
-    Done is what is complete, recorded in Dagster with its content, and checked. What this build has `made` counts as
-    recorded, whatever another build of the home has recorded since. What a failed check stops is not due.
+    Done is what is complete, recorded in Dagster with its content and settings, and checked. What this build has `made`
+    counts as recorded, whatever another build of the home has recorded since. What a failed check stops is not due.
     A build has three parts, one after the other: what comes before the splits, the splits, the rest. When all of it is
     done, the comparison is due where the gate would now decide otherwise. ConfigError for an unknown asset.
     """
@@ -85,6 +91,14 @@ def failed_checks(project: Project, select: Sequence[str] = ()) -> dict[Place, s
     return failed
 
 
+def code_version(stage: Stage, config: Config) -> str:
+    """Return by what the UI tells that an asset is not what would be built now: a hash of its version and settings.
+
+    There is one for all splits, so that settings of the training split alone are left out.
+    """
+    return digest([stage.version, config.subset(*stage.branches(config, None))])[:_DIGITS]
+
+
 def _downstream(project: Project, origins: Collection[Place]) -> set[Place]:
     reached: set[Place] = set()
     for stage, split in places(project):
@@ -104,4 +118,6 @@ def _is_done(project: Project, instance: dg.DagsterInstance | None, stage: str, 
         dg.AssetRecordsFilter(asset_key=dg.AssetKey(stage), asset_partitions=[split] if split else None), limit=1
     ).records
     made = records[0].asset_materialization if records else None
-    return made is not None and (made.tags or {}).get("dagster/data_version") == artifact.content
+    expected = (artifact.content, code_version(project.stages[stage], project.config))
+    tags = made.tags or {} if made else {}
+    return (tags.get(_DATA_VERSION_TAG), tags.get(CODE_VERSION_TAG)) == expected

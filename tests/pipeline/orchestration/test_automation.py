@@ -12,7 +12,7 @@ from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Input, Stage, StageRun
 from wakeword_core.stage_names import RAW_AUDIO
 from wakeword_pipeline.orchestration.automation import SENSOR, Watch, build_all, look, nightly_schedule, rebuild_sensor
-from wakeword_pipeline.orchestration.due import Phase
+from wakeword_pipeline.orchestration.due import Phase, code_version
 from wakeword_pipeline.orchestration.resources import ProjectResource, current_build
 from wakeword_pipeline.orchestration.runs import BUILD_TAG
 
@@ -61,7 +61,9 @@ class World:
         for phase in phases:
             for name in phase.assets:
                 artifact, _ = self.project.build(name, phase.partition)
-                version, key = {"dagster/data_version": artifact.content}, {"artifact_key": artifact.key}
+                settings = code_version(self.project.stages[name], self.project.config)
+                version = {"dagster/data_version": artifact.content, "dagster/code_version": settings}
+                key = {"artifact_key": artifact.key}
                 self.instance.report_runless_asset_event(
                     dg.AssetMaterialization(name, partition=phase.partition, tags=version, metadata=key)
                 )

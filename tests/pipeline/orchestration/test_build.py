@@ -214,6 +214,14 @@ def test_another_build_of_the_home_that_records_meanwhile_stops_nothing(world: W
     assert world.begin().build().built == [] and names(world.runs()) == {"raw_manifest"}  # which is recorded again
 
 
+def test_what_was_recorded_of_other_settings_with_the_same_content_is_recorded_again(world: World) -> None:
+    world.build()
+    other = {"dagster/data_version": world.project().require("raw_manifest").content, "dagster/code_version": "other"}
+    world.instance.report_runless_asset_event(dg.AssetMaterialization("raw_manifest", tags=other))
+    assert world.begin().build().built == [] and names(world.runs()) == {"raw_manifest"}
+    assert world.begin().build().built == [] and not world.runs()
+
+
 def test_a_model_that_is_promoted_during_a_build_is_what_the_new_one_is_held_against(world: World) -> None:
     other, new = ({"export": {"onnx": {"parity_tolerance": tolerance}}} for tolerance in (2e-4, 3e-4))
     world.build()

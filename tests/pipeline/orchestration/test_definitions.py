@@ -15,8 +15,9 @@ from wakeword_core.config.loading import load_config
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.stage_names import CHAMPION, RAW_AUDIO
-from wakeword_pipeline.orchestration.assets import assets_of, code_version, observe_job
+from wakeword_pipeline.orchestration.assets import assets_of, observe_job
 from wakeword_pipeline.orchestration.definitions import define, defs
+from wakeword_pipeline.orchestration.due import code_version
 from wakeword_pipeline.orchestration.home import config_path
 from wakeword_pipeline.orchestration.resources import ProjectResource, config_of_run
 
