@@ -119,5 +119,5 @@ def _is_done(project: Project, instance: dg.DagsterInstance | None, stage: str, 
     ).records
     made = records[0].asset_materialization if records else None
     expected = (artifact.content, code_version(project.stages[stage], project.config))
-    tags = made.tags or {} if made else {}
+    tags = (made.tags or {}) if made else {}
     return (tags.get(_DATA_VERSION_TAG), tags.get(CODE_VERSION_TAG)) == expected
