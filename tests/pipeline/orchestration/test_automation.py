@@ -21,7 +21,7 @@ QUIET = 60
 
 def write(run: StageRun) -> None:
     """Contents follow from those of the inputs; a manifest has a facet for each split."""
-    recordings = run.recordings.content if not run.inputs else ""
+    recordings = World.present.recordings if not run.inputs else ""
     (run.out / "data.txt").write_text(f"{recordings}{[artifact.content for artifact in run.inputs.values()]}")
     run.facets = {split: part for split, part in zip(SPLITS, recordings.split("-"), strict=False)}
 
@@ -41,8 +41,12 @@ GRAPH = (
 class World:
     """A project whose recordings a test changes, a Dagster instance, and a clock."""
 
+    present: "World"
+    """That of the test that runs."""
+
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Project, "fingerprint", lambda project, fresh=False: self.recordings)
+        World.present = self
         self.home, self.instance = home, dg.DagsterInstance.ephemeral()
         self.recordings, self.now, self.watch, self.seed = "a-b-c", 1_000.0, Watch(), 1
 
