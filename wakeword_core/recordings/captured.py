@@ -53,6 +53,8 @@ _NAME = re.compile(r"[0-9A-Za-z][\w.-]{0,200}", re.ASCII)
 _PRIVATE = 0o600
 _MOST_BYTES = 64 * 2**20
 _HASH_DIGITS = 8
+_ROUNDED_SECONDS = 0.005
+"""By so much an end may lie after that of the sound: whoever says where a word is gives hundredths of a second."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _span(opinion: Opinion, sound: Path) -> tuple[float | None, float | None]:
     if start is None and end is None:
         return None, None
     seconds = probe(sound).seconds
-    if start is not None and end is not None and 0 <= start < end <= seconds:
+    if start is not None and end is not None and 0 <= start < end <= seconds + _ROUNDED_SECONDS:
         start, end = round(start, 3), min(round(end, 3), math.floor(1_000 * seconds) / 1_000)
     if start is None or end is None or not 0 <= start < end <= seconds:
         raise DataError(
@@ -207,7 +209,8 @@ def _write(folder: Path, reviews: Mapping[str, Review], sound: Path, review: Rev
     _write_labels(folder, reviews.values())
     if review.state == "deleted":
         sound.unlink()
-        sound.with_suffix(_FACTS).unlink(missing_ok=True)
+        for place in (folder, folder / LABELLED):  # a kill while they were moved may have left them in the other one
+            (place / f"{review.name}{_FACTS}").unlink(missing_ok=True)
     else:
         _move(sound, folder)
 
@@ -265,6 +268,8 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         return []
     advice = "correct it, or rename it and review again"
     try:
+        if not path.is_file():
+            raise DataError(f"{path} is no ordinary file; {advice}")
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{path} has more than {_MOST_BYTES / 1e6:,.0f} MB; {advice}")
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -278,28 +283,47 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
                     raise DataError(f"line {lines.line_num} of {path} has {len(fields)} fields; {advice}")
                 rows.append(dict(zip(header, fields, strict=True)))
             return rows
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no table ({reason_of(error)}); {advice}") from error
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as a table ({reason_of(error)}); {advice}") from error
 
 
 def _labelled(row: Mapping[str, str]) -> Review:
     name = row["path"].removeprefix(f"{LABELLED}/").removesuffix(_SOUND)
     state = next((state for state, role in ROLES.items() if role == row["role"]), None)
     split = next((one for one in get_args(Split) if one == row["split"]), None)
-    if row["path"] != f"{LABELLED}/{name}{_SOUND}" or state is None or split is None:
+    named = row["path"] == f"{LABELLED}/{name}{_SOUND}" and _NAME.fullmatch(name)
+    if not named or state is None or split is None:
         raise DataError(
             f"{TABLE} has a row of {row['path']!r} that is no recording in {LABELLED}/ with the role "
             f"{' or '.join(ROLES.values())} and a split; correct or remove that row"
         )
     speaker = row["speaker"].removesuffix(_IN_TEST) if split == "test" else row["speaker"]
-    try:
-        start, end = (float(row[column]) if row.get(column) else None for column in SPAN)
-    except ValueError:
-        raise DataError(f"{TABLE} says of {row['path']} no seconds where the word is; correct that row") from None
     said = (row["reviewer"], row["reviewed"], row["label"], speaker, row["licence"])
-    return Review(name, state, *said, split, start, end)
+    return Review(name, state, *said, split, *_stated_span(row))
+
+
+def _stated_span(row: Mapping[str, str]) -> tuple[float | None, float | None]:
+    stated = [row.get(column, "") for column in SPAN]
+    if not any(stated):
+        return None, None
+    try:
+        start, end = map(float, stated)
+    except ValueError:
+        start = end = math.nan
+    if not 0 <= start < end < math.inf:
+        raise DataError(
+            f"{TABLE} says of {row['path']!r} that the word is from {' to '.join(map(repr, stated))}, which are no "
+            "seconds, the first before the second; correct that row"
+        )
+    return start, end
 
 
 def _set_aside(row: Mapping[str, str]) -> Review:
-    state: State = "deleted" if row["state"] == "deleted" else "unsure"
-    return Review(row["path"].removesuffix(_SOUND), state, row["reviewer"], row["reviewed"])
+    name = row["path"].removesuffix(_SOUND)
+    state = next((state for state in get_args(State) if state == row["state"] and state not in ROLES), None)
+    if row["path"] != f"{name}{_SOUND}" or not _NAME.fullmatch(name) or state is None:
+        raise DataError(
+            f"{SET_ASIDE} has a row of {row['path']!r} that is no capture with the state unsure or deleted; correct or "
+            "remove that row"
+        )
+    return Review(name, state, row["reviewer"], row["reviewed"])

@@ -68,7 +68,7 @@ class CapturedSound:
         found = {capture.sound.stem: capture for capture in self._found()}
         known = self._facts
         facts = {name: known[name] if name in known else read_facts(capture) for name, capture in found.items()}
-        self._facts = facts
+        self._facts = {name: told for name, told in facts.items() if told}  # what was moved just then is read again
         heard = [self._heard(found[name], facts[name], reviews.get(name)) for name in sorted(found)]
         return heard, [review for name, review in sorted(reviews.items()) if name not in found]
 
@@ -116,7 +116,9 @@ class CapturedSound:
         labelled = self.folder / LABELLED
         try:
             for folder in (self.folder, *((labelled,) if labelled.is_dir() else ())):
-                yield from (capture for capture in captures_in(folder) if capture.sound.is_file())
+                for capture in captures_in(folder):
+                    if capture.sound.is_file() and not capture.sound.is_symlink():
+                        yield capture
         except OSError as error:
             raise DataError(f"{self.folder} cannot be listed ({reason_of(error)}); see that it is there") from error
 

@@ -232,6 +232,10 @@ def test_a_disk_that_fails_leaves_what_was_said_before_or_now(
         ",".join(COLUMNS) + "\nlabelled/a.flac,,background,,,train,anna,now,,\n",
         ",".join(COLUMNS) + "\nlabelled/a.flac,,hard_negative,,,later,anna,now,,\n",
         ",".join(COLUMNS) + "\nlabelled/a.flac,robin,positive,,,train,anna,now,soon,later\n",
+        ",".join(COLUMNS) + "\nlabelled/a.flac,robin,positive,,,train,anna,now,nan,1\n",
+        ",".join(COLUMNS) + "\nlabelled/a.flac,robin,positive,,,train,anna,now,0.5,inf\n",
+        ",".join(COLUMNS) + "\nlabelled/a.flac,robin,positive,,,train,anna,now,0.5,\n",
+        ",".join(COLUMNS) + "\nlabelled/../a.flac,robin,positive,,,train,anna,now,,\n",
         ",".join(COLUMNS) + '\n"labelled/a.flac\n',
         ",".join(COLUMNS) + "\n\udcff",
     ],
@@ -242,6 +246,10 @@ def test_a_disk_that_fails_leaves_what_was_said_before_or_now(
         "another role",
         "another split",
         "no seconds",
+        "no number",
+        "no end",
+        "half a span",
+        "a path that leads out",
         "an open quote",
         "not UTF-8",
     ],
@@ -255,6 +263,39 @@ def test_a_table_that_was_not_written_here_is_told_of_and_not_written_over(
             act()
     assert (tmp_path / TABLE).read_text(encoding="utf-8", errors="surrogateescape") == text
     assert sound_of(tmp_path, names[0]).parent == tmp_path
+
+
+@pytest.mark.parametrize(
+    "row", ["../../a.flac,unsure", "a.flac,yes", "a.flac,", "a.wav,unsure", ".hidden.flac,deleted"]
+)
+def test_what_is_set_aside_is_named_where_it_does_not_fit(tmp_path: Path, names: list[str], row: str) -> None:
+    text = f"path,state,reviewer,reviewed\n{row},anna,now\n"
+    (tmp_path / SET_ASIDE).write_text(text)
+    with pytest.raises(DataError, match=rf"{SET_ASIDE} has a row of '.*correct or remove"):
+        save_review(tmp_path, names[0], YES)
+    assert (tmp_path / SET_ASIDE).read_text() == text and sound_of(tmp_path, names[0]).parent == tmp_path
+
+
+@pytest.mark.parametrize("table", [TABLE, SET_ASIDE])
+def test_a_folder_in_place_of_a_table_is_told_of(tmp_path: Path, names: list[str], table: str) -> None:
+    (tmp_path / table).mkdir()
+    with pytest.raises(DataError, match=f"{table} is no ordinary file"):
+        read_reviews(tmp_path)
+
+
+def test_what_is_deleted_leaves_nothing_even_where_a_kill_parted_sound_and_facts(
+    tmp_path: Path, names: list[str]
+) -> None:
+    (tmp_path / LABELLED).mkdir()
+    (tmp_path / f"{names[0]}.json").rename(tmp_path / LABELLED / f"{names[0]}.json")
+    save_review(tmp_path, names[0], Opinion("deleted"))
+    assert list(tmp_path.rglob(f"{names[0]}*")) == []
+
+
+def test_an_end_that_was_rounded_is_that_of_the_sound(tmp_path: Path) -> None:
+    (name,) = keep_captures(tmp_path, 1, seconds=1.0067)
+    save_review(tmp_path, name, replace(YES, speech_start=0.5, speech_end=1.01))
+    assert read_reviews(tmp_path)[name].speech_end == 1.006
 
 
 def test_a_folder_that_may_not_be_written_to_is_told_of(

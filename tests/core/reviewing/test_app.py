@@ -170,9 +170,25 @@ def test_labels_that_cannot_be_read_are_said_before_anything_is_served(folder, t
 
 
 def test_facts_are_read_once_however_often_the_page_asks(folder, names, monkeypatch) -> None:
-    (folder / f"{names[1]}.json").write_text("[]")
     read = []
-    monkeypatch.setattr(captured_sound, "read_facts", lambda capture: read.append(capture.sound.stem) or {})
+    read_facts = captured_sound.read_facts
+    monkeypatch.setattr(
+        captured_sound, "read_facts", lambda capture: read.append(capture.sound.stem) or read_facts(capture)
+    )
     captured = CapturedSound(folder)
     save_review(folder, names[0], Opinion("no"))
     assert [one.name for one in captured.captures()[0]] == names == read
+
+
+def test_facts_that_were_moved_while_they_were_looked_for_are_read_the_next_time(folder, names, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(captured_sound, "read_facts", lambda capture: {})
+        captured = CapturedSound(folder)
+    assert [one.word for one in captured.captures()[0]] == [WORD] * len(names)
+
+
+def test_a_link_with_the_name_of_a_capture_is_none(folder, names) -> None:
+    sound = folder / f"{names[0]}.flac"
+    sound.rename(folder.parent / "elsewhere.flac")
+    sound.symlink_to(folder.parent / "elsewhere.flac")
+    assert [one.name for one in CapturedSound(folder).captures()[0]] == names[1:]
