@@ -111,9 +111,10 @@ class RecordingFolder:
             if not self.table.is_file() or self.table.stat().st_size > _MOST_BYTES:
                 raise DataError(f"{self.table} is no file of at most {_MOST_BYTES >> 20} MB; {advice}")
             text = self.table.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            header, *_ = [*csv.reader(io.StringIO(text), strict=True), []]  # an open quote would swallow what is added
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{self.table} cannot be read ({error}); {advice}") from error
-        missing = [column for column in COLUMNS if column not in _header(text)]
+        missing = [column for column in COLUMNS if column not in header]
         if missing:
             raise DataError(f"{self.table} has no column {missing[0]}, so nothing can be added to it; {advice}")
         return text if text.endswith("\n") else f"{text}\n"

@@ -109,8 +109,9 @@ class Sitting:
         """Delete the last take that was kept, and ask for it again; tells whether there was one."""
         if not self.kept:
             return False
-        last = self.kept.pop()
+        last = self.kept[-1]
         self.plan.folder.remove(last.path)
+        self.kept.pop()
         self.place = last.place
         return True
 

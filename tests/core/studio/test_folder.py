@@ -166,6 +166,8 @@ def test_a_recording_that_is_removed_is_gone_and_the_others_stay(folder) -> None
         (b"path,label\na.wav,robin\n", "has no column role"),
         (b"", "has no column path"),
         (b"\xff\xfe", "cannot be read"),
+        (",".join(COLUMNS).encode() + b'\n"anna/a.flac,robin\n', "unexpected end of data"),
+        (",".join(COLUMNS).encode() + b"\n" + b"x" * 200_000 + b"\n", "larger than field limit"),
         (",".join(COLUMNS).replace(",", ";").encode(), "has no column path"),
     ],
 )

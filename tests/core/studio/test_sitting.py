@@ -5,6 +5,7 @@ import pytest
 from spoken import RATE, take
 
 from wakeword_core.errors import ConfigError
+from wakeword_core.studio import folder as folder_module
 from wakeword_core.studio.prompts import Prompt
 from wakeword_core.studio.sitting import record, speaker_name
 
@@ -37,6 +38,21 @@ def test_the_last_one_can_be_taken_back_and_is_asked_for_again(plan, folder) -> 
     sitting.skip()
     assert sitting.take_back() and sitting.place == 0
     assert folder.rows() == [] and list(folder.folder.rglob("*.flac")) == [] and not sitting.take_back()
+
+
+def test_what_could_not_be_taken_back_can_be_once_there_is_room(plan, folder, monkeypatch) -> None:
+    sitting = plan().begin("Anna")
+    for _ in range(2):
+        sitting.offer(take(1.0))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(folder_module, "write_text", full)
+        sitting.take_back()
+    assert sitting.take_back() and sitting.place == 1
+    assert [one.path for one in sitting.kept] == [row["path"] for row in folder.rows()]
 
 
 def test_words_other_things_and_the_room_follow_each_other(plan, folder) -> None:
