@@ -64,7 +64,9 @@ def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def of_the_router(request: Request, error: HTTPException) -> Response:
         code = _CODES.get(error.status_code, "refused")
-        detail = f"{request.method} {request.url.path[:100]}: {error.detail}; /openapi.json lists the routes"
+        detail = f"{request.method} {request.url.path[:100]}: {error.detail}"
+        if app.openapi_url:
+            detail += f"; {app.openapi_url} lists the routes"
         return RefusedError(error.status_code, code, detail, error.headers).response()
 
     @app.exception_handler(RequestValidationError)

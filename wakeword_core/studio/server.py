@@ -39,6 +39,12 @@ _CONNECTIONS = 64
 Result = TypeVar("Result")
 
 
+class StudioGuard(OriginGuard):
+    """Refuses what comes by another name than this machine's, and other pages."""
+
+    allows_hosts = allows_origins = "the address that was printed"
+
+
 class Agreement(BaseModel):
     """Who begins a sitting, and the text that was agreed to."""
 
@@ -135,7 +141,7 @@ def create_app(plan: Plan, suggested: str = "", source: str = "") -> FastAPI:
     """Make the application of the page; it answers under this machine's own names, to its own page alone."""
     studio = Studio(plan, suggested, source)
     most_bytes = round(2 * plan.sample_rate * (LONGEST_SECONDS + _SPARE_SECONDS))
-    guards = [Middleware(AnsweringToTheEnd), Middleware(OriginGuard, hosts=LOOPBACK_NAMES)]
+    guards = [Middleware(AnsweringToTheEnd), Middleware(StudioGuard, hosts=LOOPBACK_NAMES)]
     app = FastAPI(title="wakeword record", docs_url=None, redoc_url=None, openapi_url=None, middleware=guards)
     add_problem_handlers(app)
     app.add_exception_handler(WakewordError, _refused)

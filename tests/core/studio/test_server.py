@@ -102,7 +102,12 @@ def test_an_agreement_is_read_up_to_a_limit(client) -> None:
     ],
 )
 def test_only_its_own_page_is_answered(client, headers, status) -> None:
-    assert client.get("/v1/sitting", headers=headers).status_code == status
+    answer = client.get("/v1/sitting", headers=headers)
+    assert answer.status_code == status and (status == 200 or "the address that was printed" in answer.json()["detail"])
+
+
+def test_nothing_is_named_that_is_not_there(client) -> None:
+    assert client.get("/nothing").json()["detail"] == "GET /nothing: Not Found"
 
 
 def test_a_disk_that_is_full_is_a_sentence_and_the_sitting_goes_on(client, folder, monkeypatch) -> None:
