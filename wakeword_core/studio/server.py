@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ _FILES = {
 _SPARE_SECONDS = 1.0
 _MOST_CHARACTERS = 10_000
 _CONNECTIONS = 64
+_SITTING_BYTES = 8
 
 Result = TypeVar("Result")
 
@@ -82,6 +84,7 @@ class State(BaseModel):
     consent: str = Field(description=f"What has to be agreed to, with {_NAME} for the speaker.")
     suggested: str = Field(description="Who was named as the speaker when the page was started.")
     speaker: str | None = Field(description="Who is being recorded; null before a sitting has begun.")
+    sitting: str = Field(description="Its name, which every change states: no take is kept by another one's consent.")
     total: int
     ask: Ask | None = Field(description="What to say now; null before a sitting, and at its end.")
     kept: list[Take]
@@ -102,6 +105,8 @@ class Studio:
     def __init__(self, plan: Plan, suggested: str, source: str) -> None:
         self._plan, self._suggested, self._source = plan, suggested, source
         self._sitting: Sitting | None = None
+        self._name = ""
+        """Of the sitting; another has another, also of another server on the same port."""
         self._changing = asyncio.Lock()
 
     @property
@@ -115,6 +120,7 @@ class Studio:
             consent=plan.consent_to(_NAME),
             suggested=self._suggested,
             speaker=sitting.consent.speaker if sitting else None,
+            sitting=self._name,
             total=len(sitting.prompts) if sitting else 0,
             ask=_ask(sitting) if sitting else None,
             kept=[_take(one) for one in sitting.kept] if sitting else [],
@@ -128,11 +134,12 @@ class Studio:
             raise RefusedError(422, "other_consent", "the text that was agreed to is not the one of this page")
         async with self._changing:
             self._sitting = await asyncio.to_thread(self._plan.begin, speaker)
+            self._name = secrets.token_hex(_SITTING_BYTES)
 
-    async def change(self, place: int, change: Callable[[Sitting], Result]) -> Result:
-        """Change the sitting where it stands at `place`; RefusedError where another window has changed it."""
+    async def change(self, name: str, place: int, change: Callable[[Sitting], Result]) -> Result:
+        """Change the sitting of a name where it stands at `place`; RefusedError where another window has changed it."""
         async with self._changing:
-            if self._sitting is None or self._sitting.place != place:
+            if self._sitting is None or (self._name, self._sitting.place) != (name, place):
                 raise RefusedError(409, "elsewhere", "the sitting went on in another window; load the page again")
             return await asyncio.to_thread(change, self._sitting)
 
@@ -163,20 +170,20 @@ def create_app(plan: Plan, suggested: str = "", source: str = "") -> FastAPI:
         await studio.begin(agreement)
         return studio.state
 
-    @app.post("/v1/sitting/{place}/take")
-    async def take(place: int, request: Request) -> Verdict:
+    @app.post("/v1/sitting/{name}/{place}/take")
+    async def take(name: str, place: int, request: Request) -> Verdict:
         pcm = _pcm(await read_body(request, most_bytes))
-        heard = await studio.change(place, lambda sitting: sitting.offer(pcm))
+        heard = await studio.change(name, place, lambda sitting: sitting.offer(pcm))
         return Verdict(fault=heard.fault, sentence=heard.sentence, state=studio.state)
 
-    @app.post("/v1/sitting/{place}/skip")
-    async def skip(place: int) -> State:
-        await studio.change(place, Sitting.skip)
+    @app.post("/v1/sitting/{name}/{place}/skip")
+    async def skip(name: str, place: int) -> State:
+        await studio.change(name, place, Sitting.skip)
         return studio.state
 
-    @app.post("/v1/sitting/{place}/take-back")
-    async def take_back(place: int) -> State:
-        await studio.change(place, Sitting.take_back)
+    @app.post("/v1/sitting/{name}/{place}/take-back")
+    async def take_back(name: str, place: int) -> State:
+        await studio.change(name, place, Sitting.take_back)
         return studio.state
 
     return app

@@ -25,8 +25,13 @@ def begin(client, speaker="Anna"):
     return client.post("/v1/sitting", json={"speaker": speaker, "consent": text})
 
 
-def offer(client, pcm, place=0):
-    return client.post(f"/v1/sitting/{place}/take", content=pcm.astype("<i2").tobytes())
+def change(client, place, what, content=b"", sitting=None):
+    sitting = sitting or client.get("/v1/sitting").json()["sitting"] or "none"
+    return client.post(f"/v1/sitting/{sitting}/{place}/{what}", content=content)
+
+
+def offer(client, pcm, place=0, sitting=None):
+    return change(client, place, "take", pcm.astype("<i2").tobytes(), sitting)
 
 
 def test_before_a_sitting_the_page_knows_what_to_agree_to(client, folder) -> None:
@@ -46,9 +51,9 @@ def test_a_whole_sitting(client, folder) -> None:
     assert verdict["fault"] is None and verdict["state"]["ask"]["place"] == 1
     (kept,) = verdict["state"]["kept"]
     assert kept["path"] == folder.rows()[0]["path"] and kept["speech_seconds"] > 0.5
-    state = client.post("/v1/sitting/1/take-back").json()
+    state = change(client, 1, "take-back").json()
     assert state["kept"] == [] == folder.rows() and state["ask"]["place"] == 0
-    assert client.post("/v1/sitting/0/skip").json()["ask"]["place"] == 1
+    assert change(client, 0, "skip").json()["ask"]["place"] == 1
     assert offer(client, take(1.0), 1).json()["state"]["ask"] is None
     assert [row["speaker"] for row in folder.rows()] == ["Anna Ö"]
 
@@ -73,13 +78,22 @@ def test_another_window_does_not_answer_for_this_one(client, folder) -> None:
     assert late.status_code == 409 and "another window" in late.json()["detail"] and len(folder.rows()) == 1
 
 
+def test_what_is_said_to_one_sitting_is_never_kept_under_the_consent_of_another(client, folder) -> None:
+    first = begin(client, "Anna").json()["sitting"]
+    second = begin(client, "Ben").json()["sitting"]
+    late = offer(client, take(1.0), sitting=first)
+    assert late.status_code == 409 and folder.rows() == []
+    assert offer(client, take(1.0), sitting=second).status_code == 200
+    assert [row["speaker"] for row in folder.rows()] == ["Ben"]
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [(b"", 422), (b"abc", 422), (b"\0" * (2 * 62 * RATE), 413), (b"\0" * 2, 200)],
 )
 def test_what_is_no_take_is_refused(client, content, status) -> None:
     begin(client)
-    answer = client.post("/v1/sitting/0/take", content=content)
+    answer = change(client, 0, "take", content)
     assert answer.status_code == status
     assert answer.json()["detail" if status > 200 else "sentence"]
 

@@ -123,7 +123,7 @@ async function record() { // the present prompt, and all of a room
 
 async function recordOne() { // -> whether the next one follows by itself
   $("verdict").hidden = true;
-  const { ask: asked, sample_rate: rate } = page.state, take = (page.take = new Take(asked, rate));
+  const { ask: asked, sample_rate: rate, sitting } = page.state, take = (page.take = new Take(asked, rate));
   page.microphone ??= await Microphone.open(rate, Math.round(CHUNK_SECONDS * rate), hear, lost);
   const whole = await take.whole;
   if (page.take === take) page.take = null;
@@ -133,7 +133,7 @@ async function recordOne() { // -> whether the next one follows by itself
     return false;
   }
   sign("", "One moment.");
-  const verdict = await ask(`sitting/${asked.place}/take`, take.pcm), next = verdict.state.ask;
+  const verdict = await ask(`sitting/${sitting}/${asked.place}/take`, take.pcm), next = verdict.state.ask;
   if (!verdict.fault) page.last = take;
   show(verdict.state);
   showVerdict(verdict);
@@ -171,7 +171,8 @@ async function play({ pcm, rate }) {
 
 async function change(what) { // the sitting, without a take
   await stop();
-  const state = await ask(`sitting/${page.state.ask?.place ?? page.state.total}/${what}`, "");
+  const { sitting, ask: asked, total } = page.state;
+  const state = await ask(`sitting/${sitting}/${asked?.place ?? total}/${what}`, "");
   page.last = null;
   $("verdict").hidden = true;
   show(state);
