@@ -78,8 +78,11 @@ def other_prompts(phrase: str, count: int, seed: int) -> list[Prompt]:
 
 
 def room_prompts(minutes: float, begun: datetime) -> list[Prompt]:
-    """Return prompts for so many minutes of a room, a minute each; every two of them are a group in the splits."""
-    seconds = round(60 * minutes)
+    """Return prompts for so many minutes of a room, a minute each; every two of them are a group in the splits.
+
+    It is a second at least.
+    """
+    seconds = max(1, round(60 * minutes))
     pieces = math.ceil(seconds / _PIECE_SECONDS)
     return [
         Prompt(

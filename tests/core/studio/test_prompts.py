@@ -59,3 +59,4 @@ def test_a_room_is_recorded_in_minutes_of_which_neighbours_are_a_group() -> None
     assert {(one.role, one.text, one.label) for one in asked} == {("background", "", "")}
     assert asked[0].group == "room 2026-01-31T12-00-05 1"
     assert [one.seconds for one in room_prompts(0.1, begun)] == [6]
+    assert [one.seconds for one in room_prompts(0.001, begun)] == [1]
