@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wakeword_core.errors import ConfigError, DataError, reason_of
+from wakeword_core.files import remove_abandoned_parts
 from wakeword_core.recordings.captured import LABELLED, LONGEST_TEXT, Review, read_reviews, sound_of
 from wakeword_core.runtime.captures import Capture, captures_in, read_facts
 from wakeword_core.runtime.detector import wake_scores
@@ -54,10 +55,11 @@ class CapturedSound:
     """The captures of one folder, which may change at any time; several threads may use it."""
 
     def __init__(self, folder: Path, model: AnyModel | None = None) -> None:
-        """Look at a folder; ConfigError where there is none, DataError where its labels cannot be read."""
+        """Look at a folder, and tidy it; ConfigError where there is none, DataError where its labels cannot be read."""
         if not folder.is_dir():
             raise ConfigError(f"there is no folder {folder}; name the one that was given to --keep")
         self.folder, self.model = folder, model
+        remove_abandoned_parts(folder)
         self._facts: dict[str, Mapping[str, Any]] = {}
         self.trace = lru_cache(_TRACES)(self._trace)
         self.captures()

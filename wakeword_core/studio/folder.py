@@ -52,7 +52,8 @@ class RecordingFolder:
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            remove_abandoned_parts(folder)
+            for place in (folder, *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())):
+                remove_abandoned_parts(place)
         except OSError as error:
             raise DataError(f"nothing can be kept in {folder} ({error.strerror}); name another with --out") from error
         self._text()

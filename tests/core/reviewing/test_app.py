@@ -169,6 +169,12 @@ def test_labels_that_cannot_be_read_are_said_before_anything_is_served(folder, t
     assert "cannot be listed" in asking.get("/captures").json()["detail"]
 
 
+def test_what_a_kill_left_half_written_is_removed(folder) -> None:
+    (folder / ".labels.csv.0123456789ab.part").write_text("half")
+    CapturedSound(folder)
+    assert list(folder.glob(".*.part")) == []
+
+
 def test_facts_are_read_once_however_often_the_page_asks(folder, names, monkeypatch) -> None:
     read = []
     read_facts = captured_sound.read_facts

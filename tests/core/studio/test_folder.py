@@ -148,10 +148,11 @@ def test_after_a_kill_all_that_the_table_names_is_whole(folder) -> None:
 
 
 def test_what_a_kill_left_half_written_is_removed(folder) -> None:
-    part = folder.folder / f".{folder.table.name}.0123456789ab.part"
-    part.write_text("path")
+    name = folder.add(take(1.0), RATE, WORD, ANNA)
+    for path in (folder.table, folder.folder / name):
+        path.with_name(f".{path.name}.0123456789ab.part").write_text("half")
     RecordingFolder(folder.folder)
-    assert not part.exists()
+    assert list(folder.folder.rglob("*.part")) == [] and files(folder) == [name]
 
 
 def test_a_recording_that_is_removed_is_gone_and_the_others_stay(folder) -> None:
