@@ -1,5 +1,7 @@
 """Encoders in a folder: which numbers they give when, whose licence they have, and which folders are refused."""
 
+import json
+
 import numpy as np
 import pytest
 from tiny_encoder import save_encoder
@@ -61,6 +63,8 @@ def test_the_licence_is_that_of_the_readme(tmp_path):
     assert licence_of(folder) == "not stated" and open_encoder("transformers", folder).licence == "not stated"
     (folder / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# A model\n")
     assert licence_of(folder) == "apache-2.0"
+    (folder / "README.md").write_text(f"license: {'x' * 5_000}\n")
+    assert licence_of(folder) == "x" * 200
     (folder / "README.md").write_text("# A model\n")
     assert licence_of(folder) == "not stated"
 
@@ -80,6 +84,29 @@ def test_a_folder_that_is_none_is_refused_in_a_sentence(tmp_path):
     (save_encoder(tmp_path / "damaged") / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ArtifactError, match="cannot be used as an encoder"):
         open_encoder("transformers", tmp_path / "damaged")
+
+
+def test_weights_that_are_not_there_are_not_drawn_at_random(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    def without(name):
+        weights = save_encoder(tmp_path / name) / "model.safetensors"
+        save_file({key: value for key, value in load_file(weights).items() if key != name}, weights, {"format": "pt"})
+        return weights.parent
+
+    with pytest.raises(ArtifactError, match=r"its weights lack encoder\.layer_norm\.bias"):
+        open_encoder("transformers", without("encoder.layer_norm.bias"))
+    assert open_encoder("transformers", without("masked_spec_embed")).numbers == 16  # which only training uses
+
+
+@pytest.mark.parametrize(
+    "settings", [{"conv_stride": 5}, {"conv_stride": [0] * 7}, {"hidden_size": "wide"}, {"conv_kernel": [10, 3]}]
+)
+def test_settings_that_are_none_are_told_of_in_a_sentence(tmp_path, settings):
+    path = save_encoder(tmp_path / "one") / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    with pytest.raises(ArtifactError, match="cannot be used as an encoder"):
+        open_encoder("transformers", path.parent)
 
 
 def test_the_files_of_an_encoder_are_named_whether_they_are_there_or_not(tmp_path):

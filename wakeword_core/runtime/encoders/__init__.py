@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from wakeword_core.errors import ArtifactError
 from wakeword_core.files import content_hash, digest
+from wakeword_core.text import printable
 
 FolderEncoderName = Literal["whisper", "transformers"]
 """Those that lie in a folder; each is a module here."""
@@ -34,6 +35,7 @@ _BESIDES = (PREPROCESSOR, "vocabulary.json", "vocabulary.txt")
 """Files that may be there besides; Whisper cannot be loaded without its vocabulary, in either form."""
 NOT_STATED = "not stated"
 _README, _README_HEAD = "README.md", 10_000
+_LONGEST_LICENCE = 200
 
 Floats = npt.NDArray[np.float32]
 
@@ -77,7 +79,7 @@ def licence_of(folder: Path) -> str:
     with readme.open(encoding="utf-8", errors="replace") as file:
         head = file.read(_README_HEAD).splitlines()
     named = [line.partition(":")[2].strip() for line in head if line.startswith("license:")]
-    return named[0] if named and named[0] else NOT_STATED
+    return printable(named[0])[:_LONGEST_LICENCE] if named and named[0] else NOT_STATED
 
 
 def open_encoder(name: FolderEncoderName, folder: Path, content: str = "", threads: int = 1) -> Encoder:

@@ -28,6 +28,8 @@ WANTED = f"name a folder with a model of {', '.join(KINDS)} as transformers save
 WAY = 1
 """Raise it when the same files give other numbers."""
 _LEAST_POWER = 1e-7
+_FOR_TRAINING = {"masked_spec_embed"}
+"""Weights that only training uses, which some files lack."""
 
 
 class TransformersEncoder:
@@ -68,7 +70,6 @@ def load(folder: Path, content: str, threads: int) -> TransformersEncoder:
     MissingDependencyError without the library, ArtifactError for a folder that is of another kind.
     """
     try:
-        from safetensors import SafetensorError
         from transformers import AutoModel
         from transformers.utils import logging
     except ImportError as error:
@@ -81,8 +82,11 @@ def load(folder: Path, content: str, threads: int) -> TransformersEncoder:
         extraction = read_json(folder / PREPROCESSOR) if (folder / PREPROCESSOR).is_file() else {}
         _require_rate(config, extraction)
         logging.disable_progress_bar()  # one for each file, among what a build says
-        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
+        options = {"local_files_only": True, "use_safetensors": True, "trust_remote_code": False}
+        model, loaded = AutoModel.from_pretrained(folder, output_loading_info=True, **options)
+        if missing := sorted(set(loaded["missing_keys"]) - _FOR_TRAINING):  # which the library would draw at random
+            raise ValueError(f"its weights lack {missing[0]}")
+    except Exception as error:  # those of the library, at settings of anybody, have no common base
         raise ArtifactError(f"{folder} cannot be used as an encoder ({reason_of(error)}); {WANTED}") from error
     return TransformersEncoder(model.eval(), bool(extraction.get("do_normalize", False)), licence_of(folder), content)
 
