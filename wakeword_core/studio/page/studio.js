@@ -105,6 +105,7 @@ class Take {
 }
 
 function hear(pcm) {
+  if (!page.microphone) return; // what was still on its way as it was closed
   const peak = pcm.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 32768;
   $("level").value = 1 + (20 * Math.log10(peak + 1e-6)) / LEVEL_DB;
   page.take?.push(pcm);
