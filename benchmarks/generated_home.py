@@ -14,7 +14,7 @@ import pandas as pd
 from wakeword_core.config import Config
 from wakeword_core.config.loading import save_config
 from wakeword_core.graph.project import Project
-from wakeword_core.graph.stage import Check, Stage, StageRun
+from wakeword_core.graph.stage import Check, Stage, StageRun, fit_always
 from wakeword_core.graph.stages.bundle import MODEL_FACET
 from wakeword_core.graph.stages.manifest import SYNTHETIC_FACET
 from wakeword_core.recordings.manifest import COLUMNS, MANIFEST_FILE, sources_facet, split_facets, summarize
@@ -42,10 +42,10 @@ class GeneratedProject(Project):
 
     @property
     def stages(self) -> dict[str, Stage]:
-        """The graph, with other bodies, and without checks of what is not there."""
+        """The graph, with other bodies, and without checks of what is not there, or of models to start from."""
         makers = {"raw_manifest": _make_manifest, "model_bundle": _make_bundle, **self.makers}
         return {
-            name: replace(stage, make=makers.get(name, _make_file), checks=self.checks.get(name, ()))
+            name: replace(stage, make=makers.get(name, _make_file), checks=self.checks.get(name, ()), fit=fit_always)
             for name, stage in super().stages.items()
         }
 

@@ -14,6 +14,7 @@ from wakeword_core.config import Config
 from wakeword_core.config.base import is_key, lookup
 from wakeword_core.config.data_roots import check_in_data_roots
 from wakeword_core.config.explaining import explain, renamed_in, value_text
+from wakeword_core.config.training import THE_CHAMPION
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import write_text
 
@@ -82,7 +83,7 @@ def load_config(
     if config.serving.cascade.judge is not None:
         check_in_data_roots(Path(config.serving.cascade.judge), f"{where}serving.cascade.judge:")
     for model in (*config.training.teacher.models, *filter(None, [config.training.start_from])):
-        if not is_key(model):
+        if not (is_key(model) or model == THE_CHAMPION):
             check_in_data_roots(Path(model), f"{where}training:")
     return config
 
@@ -352,7 +353,7 @@ def _with_resolved_models(tree: Mapping[str, Any], folder: Path) -> dict[str, An
         return _expanded(model, field, folder) if isinstance(model, str) and not is_key(model) else model
 
     found, teacher = dict(training), training.get("teacher")
-    if "start_from" in training:
+    if training.get("start_from") not in (None, THE_CHAMPION):
         found["start_from"] = resolved(training["start_from"], "training.start_from")
     if isinstance(teacher, dict) and isinstance(teacher.get("models"), list):
         models = [resolved(model, f"training.teacher.models.{index}") for index, model in enumerate(teacher["models"])]

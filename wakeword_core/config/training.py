@@ -265,6 +265,8 @@ class PrecisionConfig(Settings):
 
 ModelName = Annotated[str, Field(min_length=1, max_length=1_000)]
 """A model by its key in the home, or the path of its file or folder."""
+THE_CHAMPION = "champion"
+"""As a model to start from: whichever model of the phrase is champion, or none while there is none."""
 
 
 class TeacherConfig(Settings):
@@ -338,7 +340,9 @@ class TrainingConfig(Settings):
         QuantizationConfig()
     )
     start_from: Annotated[ModelName | None, DECIDES_NOTHING] = Field(
-        None, description="Model to train further: a key of this home, or its folder; null: begin with random weights."
+        None,
+        description="Model to train further: a key of this home, its folder, or champion, the model in production if "
+        "there is one; null: begin with random weights.",
     )
     freeze: Annotated[int | tuple[str, ...], _IF_STARTED] = Field(
         0,

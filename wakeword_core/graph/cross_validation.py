@@ -12,6 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from wakeword_core.config import Config, Split
+from wakeword_core.config.training import THE_CHAMPION
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.evaluation.measure.intervals import Interval, mean_interval
 from wakeword_core.graph.project import Project
@@ -81,6 +82,10 @@ def fold_configs(config: Config, folds: int) -> list[Config]:
     """
     if folds < 2:
         raise ConfigError(f"{folds} folds are no cross-validation; take at least 2")
+    if config.training.start_from == THE_CHAMPION:
+        raise ConfigError(
+            "training.start_from is champion, which has learnt from what folds are tested on; set it to null for folds"
+        )
     if all(source.split for source in config.data.sources):
         raise ConfigError(
             "cross-validation needs speakers who take turns in the test, and splits hold every source that there is; "

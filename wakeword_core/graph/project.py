@@ -6,7 +6,7 @@ inputs or other limits.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from wakeword_core.config import Config, SourceConfig, Split
 from wakeword_core.config.data_roots import check_in_data_roots
+from wakeword_core.config.training import THE_CHAMPION
 from wakeword_core.errors import ArtifactError, DataError, WakewordError
 from wakeword_core.graph.stage import (
     Check,
@@ -29,7 +30,8 @@ from wakeword_core.graph.stage import (
 )
 from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.manifest import FORGOTTEN_FACET
-from wakeword_core.lineage.given import GivenModel, find_given, inputs_of
+from wakeword_core.graph.starting_point import starting_from, starting_point
+from wakeword_core.lineage.given import START, GivenModel, find_given, given_champion, inputs_of
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.copies import refresh_copies
 from wakeword_core.recordings.data_sets.unpacking import unpack_data_sets
@@ -53,6 +55,8 @@ log = logging.getLogger(__name__)
 
 Place = tuple[str, Split | None]
 """A stage and, of a partitioned one, a split."""
+_TRAINING = "training"
+"""The branch of the configuration that names a model to start from."""
 _MOST_CHAMPIONS = 20
 """Of other builds, one after the other, while a model is compared."""
 
@@ -67,6 +71,8 @@ class Project:
     on_epoch: Callable[[Any], None] = lambda record: None
     pinned_fingerprint: str = ""
     """Take the recordings to be as they were then: a build goes on with what its manifest lists, whatever arrives."""
+    pinned_champion: str | None = None
+    """Key of the champion to start from, or empty for none: a build goes on from one model, whichever is promoted."""
     graph: tuple[Stage, ...] = STAGES
 
     def __post_init__(self) -> None:
@@ -78,6 +84,7 @@ class Project:
         self._fingerprint: str | None = None
         self._complete: dict[Place, Artifact] = {}
         self._given: dict[str, GivenModel] = {}
+        self._started: Config | None = None
         self._models_fit = False
 
     @property
@@ -127,7 +134,7 @@ class Project:
         if listing.silenced:
             forgotten = self._remember_silenced(listing.silenced, forgotten)
         self._fingerprint = forgotten.enter(listing.fingerprint)
-        self._complete.clear()
+        self._look_again()
         return listing
 
     def forgotten(self) -> Forgotten:
@@ -161,17 +168,52 @@ class Project:
         key = self.registry().opponent(present.key if present else "")
         return self.store.find(MODEL, key) if key else None
 
+    def champion_to_start_from(self) -> str | None:
+        """Return the key of the champion, empty for none, if it is that which the configuration starts from."""
+        if self.config.training.start_from != THE_CHAMPION:
+            return None
+        if self.pinned_champion is not None:
+            return self.pinned_champion
+        champion = self.registry().champion
+        return champion.key if champion else ""
+
+    def config_of(self, stage: Stage) -> Config:
+        """Return the configuration as a stage depends on it: it names the model that `champion` is to start from."""
+        if _TRAINING not in stage.settings or (champion := self.champion_to_start_from()) is None:
+            return self.config
+        if self._started is None:
+            start = starting_point(champion, self.store, self._key_of_training) if champion else None
+            if start:
+                self._given[start.name] = start
+            self._started = starting_from(self.config, start)
+        return self._started
+
+    def _key_of_training(self, start: GivenModel | None) -> str:
+        """Return the key of the trained model if training went on from this one; an error without its inputs."""
+        stage, config = self.stages["trained_model"], starting_from(self.config, start)
+        contents = self._input_contents(stage, None) | inputs_of({START: start} if start else {})
+        return _key(stage, config, None, contents)
+
     def given_models(self, stage: Stage) -> dict[str, GivenModel]:
         """Return the finished models that the configuration names for a stage, by the part that they play."""
-        named = stage.models(self.config)
+        named = stage.models(self.config_of(stage))
         for name in set(named.values()) - self._given.keys():
             self._given[name] = find_given(name, self.store)
         return {part: self._given[name] for part, name in named.items()}
 
     def require_fitting_models(self) -> None:
-        """Raise what speaks against any of the finished models that the configuration names; looked at once."""
+        """Raise what speaks against any of the finished models that the configuration names; looked at once.
+
+        Of a champion to start from it is the champion itself: no recording is looked at to tell.
+        """
         for stage in () if self._models_fit else self.stages.values():
-            if models := self.given_models(stage):
+            named = stage.models(self.config)
+            if THE_CHAMPION in named.values():
+                champion = self.champion_to_start_from()
+                models = {START: given_champion(champion, self.store)} if champion else {}
+            else:
+                models = self.given_models(stage)
+            if models:
                 stage.fit(self.config, models)
         self._models_fit = True
 
@@ -181,6 +223,11 @@ class Project:
     def scan_cache(self) -> ScanCache:
         """Open the cache of file hashes and health facts under this home."""
         return ScanCache(self.cache)
+
+    def _look_again(self) -> None:
+        """Forget what is complete, and what training goes on from, which follows from that."""
+        self._complete.clear()
+        self._started = None
 
     def find(self, stage: str, split: Split | None = None) -> Artifact | None:
         """Return the complete artifact that fits the present recordings and settings, or None."""
@@ -205,14 +252,13 @@ class Project:
             return False
         with self.store.in_use():
             fetched = self.store.fetch(stage, key) is not None
-        self._complete.clear()
+        self._look_again()
         return fetched
 
     def expected_key(self, stage: str, split: Split | None = None) -> str:
         """Return the key that the stage's artifact has, or will have; an error when one of its inputs is not built."""
         wanted = self.stages[stage]
-        contents = {name: source["content"] for name, source in self._deciding_contents(wanted, split).items()}
-        return artifact_key(contents, wanted.deciding_settings(self.config, split), wanted.version)
+        return _key(wanted, self.config_of(wanted), split, self._deciding_contents(wanted, split))
 
     def require(self, stage: str, split: Split | None = None) -> Artifact:
         """Return the artifact as `find` does; an error that says what to run when there is none."""
@@ -258,7 +304,7 @@ class Project:
             raise ArtifactError(f"{name} {'needs a' if stage.partitioned else 'has no'} split")
         self.require_fitting_models()
         listings = [self.listing()] if name == MANIFEST else []
-        deciding = self._deciding_contents(stage, split)
+        config, deciding = self.config_of(stage), self._deciding_contents(stage, split)
         inputs = self._artifacts(stage.inputs, split)
 
         def listed() -> Listing | None:
@@ -268,6 +314,8 @@ class Project:
             return listings.pop() if listings else None
 
         def make(build: Build) -> None:
+            if stage.models(self.config) and not stage.models(config):
+                log.info("There is no champion to start from: %s begins with random weights.", name)
             if damaged := self.set_aside_damaged([(name, split)]):
                 raise ArtifactError(
                     f"{' and '.join(damaged)}, from which {artifact_name(name, split)} is to be built, changed on disk "
@@ -275,7 +323,7 @@ class Project:
                 )
             folders = RecordingFolders(self.scan_cache, self.forgotten, listed)
             run = StageRun(
-                self.config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.cache,
+                config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.cache,
                 self.given_models(stage), self.progress, self.on_epoch,
             )  # fmt: skip
             stage.make(run)
@@ -290,14 +338,14 @@ class Project:
         artifact, built = self.store.build(
             name,
             deciding,
-            stage.deciding_settings(self.config, split),
+            stage.deciding_settings(config, split),
             stage.version,
             make,
             resumable=stage.resumable,
             libraries=stage.libraries,
             again=again,
         )
-        self._complete.clear()
+        self._look_again()
         how = "built in" if built else "is complete; building it took"
         log.info("%s %s %.1f s: %s", artifact_name(name, split), how, artifact.seconds, artifact.key)
         return artifact, built
@@ -314,7 +362,7 @@ class Project:
         for artifact in damaged.values():
             self.store.discard(artifact)
         if damaged:
-            self._complete.clear()
+            self._look_again()
         return sorted(artifact_name(*place) for place in damaged)
 
     def _reads(self, name: str, split: Split | None) -> list[Place]:
@@ -347,7 +395,7 @@ class Project:
         """Set an artifact aside, with an error, if its checks may have failed because the disk changed its bytes."""
         if damaged := artifact.damaged(read=True):
             self.store.discard(artifact)
-            self._complete.clear()
+            self._look_again()
             name = artifact_name(artifact.stage, split)
             raise ArtifactError(
                 f"{name} changed on disk ({', '.join(damaged)}) and was set aside; run again to build it"
@@ -427,10 +475,18 @@ class Project:
         return artifacts
 
     def _deciding_contents(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
+        return self._input_contents(stage, split) | inputs_of(self.given_models(stage))
+
+    def _input_contents(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
         contents: dict[str, dict[str, str]] = {}
         for source in self.deciding_inputs(stage):
             content = self.content_of(source, split)
             if content is None:
                 raise not_built(source.name(split))
             contents[source.name(split)] = content
-        return contents | inputs_of(self.given_models(stage))
+        return contents
+
+
+def _key(stage: Stage, config: Config, split: Split | None, inputs: Mapping[str, Mapping[str, str]]) -> str:
+    contents = {name: source["content"] for name, source in inputs.items()}
+    return artifact_key(contents, stage.deciding_settings(config, split), stage.version)

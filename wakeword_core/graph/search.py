@@ -11,6 +11,7 @@ from typing import Any
 from wakeword_core.config import Config
 from wakeword_core.config.loading import with_settings
 from wakeword_core.config.search import DimensionConfig, overlap
+from wakeword_core.config.training import THE_CHAMPION
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.files import digest
 from wakeword_core.graph.project import Place, Project
@@ -100,6 +101,11 @@ def dimensions(project: Project) -> list[Dimension]:
         raise ConfigError(
             "search.space is empty: name the settings to search, such as training.schedule.learning_rate: "
             "{low: 0.0005, high: 0.02, log: true}"
+        )
+    if config.training.start_from == THE_CHAMPION:
+        raise ConfigError(
+            "training.start_from is champion, which may be another one from trial to trial; name a model by its key, "
+            "or set it to null"
         )
     architectures = space[_ARCHITECTURE].choices if _ARCHITECTURE in space else ()
     found = []

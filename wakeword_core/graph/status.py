@@ -135,7 +135,7 @@ class Comparison:
                 causes.append(Cause("input", f"{name} changed", name, last.inputs[name]["key"], now["key"]))
         gone = sorted(last.inputs.keys() - {source.name(split) for source in sources} - given.keys())
         causes += [Cause("input", f"{name} is no longer used", name) for name in gone]
-        causes += setting_causes(last.config, stage.deciding_settings(self._project.config, split))
+        causes += setting_causes(last.config, stage.deciding_settings(self._project.config_of(stage), split))
         return causes + code_cause(last.code_version, stage.version)
 
     def _input_difference(self, source: Input, split: Split | None, last: Artifact) -> list[Cause]:

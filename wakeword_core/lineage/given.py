@@ -17,10 +17,12 @@ from wakeword_core.runtime.exported import (
 )
 from wakeword_core.stage_names import BUNDLE, JUDGE, MODEL
 from wakeword_core.store.artifacts import KEY_LENGTH, Artifact, ArtifactStore, artifact_name
-from wakeword_core.store.graph import Graph
+from wakeword_core.store.graph import Graph, Node
 
 OUTSIDE = "outside_model"
 """What stands for a stage where no artifact of the home is the model."""
+START = "start"
+"""The part that a model plays from which a training goes on."""
 _WEIGHTS = (WEIGHTS_FILE, WEIGHTS_CARD)
 _CALIBRATED = "calibrated_model"
 _MADE_FROM = {
@@ -66,7 +68,37 @@ def find_given(name: str, store: ArtifactStore) -> GivenModel:
     Of a model that the store made, what counts is the form that was trained, from whatever form it is named by, if that
     is still there. ConfigError where there is no such model.
     """
-    artifact = _artifact(name, store)
+    return _given(name, _artifact(name, store), store)
+
+
+def given_champion(key: str, store: ArtifactStore) -> GivenModel:
+    """Return the champion with that key as it was trained; ConfigError where its files are gone."""
+    exported = store.find(MODEL, key)
+    if exported is None:
+        raise ConfigError(
+            f"training.start_from is champion, but the files of the champion {key} are gone or damaged; build it "
+            "again, or set it to null to begin with random weights"
+        )
+    return _given(f"the champion {key}", exported, store)
+
+
+def trained_behind(key: str, store: ArtifactStore) -> Artifact | None:
+    """Return the training that an exported model came of, before its tuning; None where that is gone."""
+    found = store.find(MODEL, key)
+    for stage in (_CALIBRATED, "tuned_model", "trained_model"):
+        found = found and _made_from(found, stage, store)
+    return found
+
+
+def start_of(trained: Artifact, store: ArtifactStore) -> GivenModel | None:
+    """Return the model that a training went on from, whose files may be gone; None where it began anew."""
+    for edge in Node.of_artifact(trained).inputs:
+        if edge.part == START:
+            return GivenModel(edge.key, store.root / edge.stage / edge.key, edge.stage, edge.key, edge.content)
+    return None
+
+
+def _given(name: str, artifact: Artifact | None, store: ArtifactStore) -> GivenModel:
     trained = None if artifact is None else _as_trained(artifact, store)
     if trained is not None:
         path = trained.file(JUDGE_FILE) if trained.stage == JUDGE else trained.path

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from wakeword_core.config import AutomationConfig, Config
+from wakeword_core.config import AutomationConfig
 from wakeword_core.config.loading import AUTO, PRESETS
 from wakeword_core.files import digest
 from wakeword_core.graph.project import Project
@@ -99,7 +99,7 @@ def rebuild_sensor(automation: AutomationConfig) -> dg.SensorDefinition:
             watch, phases, why = look(Watch.of(context.cursor), opened, context.instance, time.time())
             if not phases:
                 return dg.SensorResult(skip_reason=why, cursor=watch.cursor)
-            requests = [_request(phase, project, opened.config, watch) for phase in phases]
+            requests = [_request(phase, project, opened, watch) for phase in phases]
         failed = [
             run
             for request in requests
@@ -166,14 +166,16 @@ def _is_listed(fingerprint: str, project: Project, instance: dg.DagsterInstance)
     return manifest is not None and manifest.inputs[RAW_AUDIO]["content"] == fingerprint
 
 
-def _request(phase: Phase, project: ProjectResource, config: Config, watch: Watch) -> dg.RunRequest:
-    """Request the run of a phase, once for the recordings since they last changed and the same settings.
+def _request(phase: Phase, project: ProjectResource, opened: Project, watch: Watch) -> dg.RunRequest:
+    """Request the run of a phase, once for the recordings since they last changed, and the same settings and start.
 
     The manifest is of the recordings as its run finds them; what follows is of those that it lists.
     """
-    key = digest([asdict(phase), watch.building, watch.since, config.model_dump(mode="json")])
+    champion = opened.champion_to_start_from()
+    started = [] if champion is None else [champion]
+    key = digest([asdict(phase), watch.building, watch.since, opened.config.model_dump(mode="json"), *started])
     fingerprint = "" if MANIFEST in phase.assets else watch.building
-    pinned = asdict(replace(project, fingerprint=fingerprint))
+    pinned = asdict(replace(project, fingerprint=fingerprint, champion=champion))
     return dg.RunRequest(
         run_key=key,
         asset_selection=[dg.AssetKey(name) for name in phase.assets],

@@ -44,10 +44,13 @@ def run_build(project: Project, instance: dg.DagsterInstance, select: Sequence[s
     """Make the runs that are due until none is; returns at once when nothing is due.
 
     What is to be built on is read before; what the disk changed is set aside and built again.
-    Configuration and recordings are those of the start: what is edited or arrives meanwhile is for the next build.
+    Configuration, recordings and the champion to start from are those of the start: what is edited, arrives or is
+    promoted meanwhile is for the next build.
     BuildFailedError as soon as a step fails, and at the end where a blocking check has failed, now or before.
     """
     built: list[str] = []
+    if project.pinned_champion is None:
+        project.pinned_champion = project.champion_to_start_from()
     if (COMPARISON, None) in places(project, select):
         set_aside_damaged(project)
     phases = due(project, instance, select)
@@ -107,7 +110,10 @@ class _Build:
         if MANIFEST not in phase.assets:
             project.pinned_fingerprint = project.fingerprint()
         bound = ProjectResource(
-            config_path=str(self._config_path), home=str(project.home), fingerprint=project.pinned_fingerprint
+            config_path=str(self._config_path),
+            home=str(project.home),
+            fingerprint=project.pinned_fingerprint,
+            champion=project.pinned_champion,
         )
         definitions = define_assets(bound, project.config, project.graph)
         if MANIFEST in phase.assets:

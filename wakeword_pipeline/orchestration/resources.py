@@ -32,6 +32,8 @@ class ProjectResource:
     """What a run sets in place of the file, in the form of the launchpad."""
     fingerprint: str = ""
     """Fingerprint of the recordings that a running build is of; empty: as they are now."""
+    champion: str | None = None
+    """Champion that a running build starts from, empty for none; None: as it is now."""
 
     def definition(self) -> dg.ResourceDefinition:
         """Return this project as the launchpad shows it, in which a run is given another one or other settings."""
@@ -47,6 +49,12 @@ class ProjectResource:
                 str,
                 self.fingerprint,
                 description="Fingerprint of the recordings that a running build is of; empty: as they are now.",
+            ),
+            "champion": dg.Field(
+                dg.Noneable(str),
+                self.champion,
+                is_required=False,
+                description="Champion that a running build starts from, empty for none; null: as it is now.",
             ),
         }
         return dg.ResourceDefinition(
@@ -69,6 +77,7 @@ class ProjectResource:
             build.progress if build else ProgressLines(),
             on_epoch,
             pinned_fingerprint=self.fingerprint,
+            pinned_champion=self.champion,
             graph=build.graph if build else STAGES,
         )
 

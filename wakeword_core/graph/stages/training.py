@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wakeword_core.config import Config
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, verdict_on
 from wakeword_core.graph.stages import cmvn
-from wakeword_core.lineage.given import GivenModel
+from wakeword_core.lineage.given import START, GivenModel
 from wakeword_core.stage_names import TEACHER_SCORES
 from wakeword_core.store.artifacts import Artifact
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 SETTINGS = ("phrase", "seed", "training", "features.frontend", "data.audio.sample_rate", "labels")
 """What a training depends on besides its windows."""
-_START = "start"
-"""The part that a model plays from which the training goes on."""
 
 
 def validation_decides(config: Config) -> bool:
@@ -38,14 +36,14 @@ def is_taught(config: Config) -> bool:
 def started_from(config: Config) -> Mapping[str, str]:
     """Return the model that the training goes on from, if there is one."""
     model = config.training.start_from
-    return {} if model is None else {_START: model}
+    return {} if model is None else {START: model}
 
 
 def can_start(config: Config, models: Mapping[str, GivenModel]) -> None:
     """Raise what keeps the training from going on from the model that is named."""
     from wakeword_core.training.starting import require_startable
 
-    require_startable(models[_START], config)
+    require_startable(models[START], config)
 
 
 def beginning(
@@ -56,7 +54,7 @@ def beginning(
     from wakeword_core.teaching.scores import load_scores
     from wakeword_core.training.starting import starting_model
 
-    start = starting_model(models[_START].path, config) if models else None
+    start = starting_model(models[START].path, config) if models else None
     normalised_by = start.cmvn if start else Cmvn.load(inputs["cmvn_stats"].file(cmvn.FILE))
     return normalised_by, start, load_scores(inputs[TEACHER_SCORES].path) if is_taught(config) else None
 
