@@ -39,5 +39,7 @@ OPENWAKEWORD: StageName = "openwakeword_model"
 BUNDLE: StageName = "model_bundle"
 COMPARISON: StageName = "champion_comparison"
 
+CAPTURED_FACET = "captured"
+"""The facet that says which recordings of the test are labelled captures; of manifests with sources of them."""
 SYNTHETIC_FACET = "synthetic"
 """The facet that says which sources hold recordings that are made from text or computed."""

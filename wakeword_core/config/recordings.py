@@ -106,6 +106,11 @@ class SourceConfig(Settings):
         description="Whether its recordings are made from text or computed, so that they say nothing of how people are "
         "heard; what synthesis makes always is.",
     )
+    captured: Annotated[bool, DecidesIf(lambda source: source.captured)] = Field(
+        False,
+        description="Whether it is what serve --keep or listen --keep has kept and people have labelled: those of its "
+        "recordings that are in the test are listed one by one, and the champion is compared on them.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -316,6 +321,11 @@ class DataConfig(Settings):
         if len(set(names)) != len(names):
             raise ValueError("two sources have the same name")
         return self
+
+    @property
+    def captured(self) -> frozenset[str]:
+        """The names of the sources that hold labelled captures."""
+        return frozenset(source.name for source in self.sources if source.captured)
 
 
 class ShardsConfig(Settings):

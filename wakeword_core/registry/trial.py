@@ -17,6 +17,7 @@ from wakeword_core.evaluation.measure.intervals import (
     share_difference,
 )
 from wakeword_core.evaluation.measure.wording import measure, percent, rate, signed
+from wakeword_core.evaluation.streams.captured import CapturedCase, captured_cases
 from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.scores import FalseAlarm, Miss, StreamScores, score_streams
 from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evaluate_streams
@@ -48,6 +49,8 @@ class TestRun:
     """Recordings of wake words, however often each is played."""
     recording_ids: frozenset[str]
     """All recordings of the test, those of the background too."""
+    captured: tuple[CapturedCase, ...] = ()
+    """As it ships."""
 
     @classmethod
     def of(
@@ -148,13 +151,14 @@ def incomparable(champion: WakewordModel, sample_rate: int, labels: tuple[str, .
 
 
 def run_test(model: WakewordModel | JudgedModel, shards: Path, config: Config, progress: Progress = silent) -> TestRun:
-    """Play the test's words, in the target conditions, and its background to an exported model, or it and its judge."""
+    """Play the test's words, in the target conditions, its background and its captures to a model and its judge."""
     evaluation = config.evaluation
     targets = target_conditions(evaluation.conditions)
     scores = score_streams(
         model.score_audio, shards, config, progress, targets, confusables=False, short_phrases=False
     ).lowered(model.handicaps)
-    return TestRun.of(scores, model.threshold, evaluation, model.detector)
+    run = TestRun.of(scores, model.threshold, evaluation, model.detector)
+    return replace(run, captured=tuple(captured_cases(model, shards, config, progress)))
 
 
 def device_errors(model: Path, shards: Path, config: Config, progress: Progress = silent) -> Errors:
@@ -176,7 +180,7 @@ def device_errors(model: Path, shards: Path, config: Config, progress: Progress 
 
 
 def contrasts(candidate: TestRun, champion: TestRun, target_fah: float, settings: RegistryConfig) -> list[Contrast]:
-    """Return what decides: misses at the target rate of false alarms; misses and false alarms as both ship."""
+    """Return what decides: misses at the target of false alarms; misses, false alarms and captures as both ship."""
     at_target = f"missed at {rate(target_fah)} false alarms an hour"
     mine, theirs = Errors.of(candidate), Errors.of(champion)
     missed = replace(mine, missed=candidate.missed), replace(theirs, missed=champion.missed)
@@ -184,7 +188,18 @@ def contrasts(candidate: TestRun, champion: TestRun, target_fah: float, settings
         _misses(at_target, *missed, settings),
         _misses("missed as shipped", mine, theirs, settings),
         _alarms("false alarms an hour as shipped", mine, theirs, settings),
+        *_captures(candidate, champion, settings),
     ]
+
+
+def _captures(candidate: TestRun, champion: TestRun, settings: RegistryConfig) -> list[Contrast]:
+    if not candidate.captured:
+        return []
+    mine, theirs = (
+        frozenset((case.recording_id, "") for case in run.captured if case.wrong) for run in (candidate, champion)
+    )
+    count = len(candidate.captured)
+    return [_shares("captures of the test that are wrong", mine, theirs, count, count, settings)]
 
 
 def device_contrasts(name: str, candidate: Errors, champion: Errors, settings: RegistryConfig) -> list[Contrast]:
@@ -196,18 +211,24 @@ def device_contrasts(name: str, candidate: Errors, champion: Errors, settings: R
 
 
 def _misses(name: str, candidate: Errors, champion: Errors, settings: RegistryConfig) -> Contrast:
-    mine, theirs, words = candidate.missed, champion.missed, candidate.words
-    outcomes = Outcomes(len(mine & theirs), len(mine - theirs), len(theirs - mine), words - len(mine | theirs))
+    return _shares(name, candidate.missed, champion.missed, candidate.words, candidate.recordings, settings)
+
+
+def _shares(
+    name: str, mine: frozenset[Play], theirs: frozenset[Play], plays: int, recordings: int, settings: RegistryConfig
+) -> Contrast:
+    """Return the contrast of what goes wrong of so many plays, of fewer recordings where some are played again."""
+    outcomes = Outcomes(len(mine & theirs), len(mine - theirs), len(theirs - mine), plays - len(mine | theirs))
     counts = [Counter(recording for recording, _ in plays) for plays in (mine, theirs)]
     differences = _differences(*counts)
     return Contrast(
         name=name,
         kind="percent",
-        candidate=len(mine) / words,
-        champion=len(theirs) / words,
+        candidate=len(mine) / plays,
+        champion=len(theirs) / plays,
         candidate_only=len(mine - theirs),
         champion_only=len(theirs - mine),
-        interval=share_difference(outcomes, candidate.recordings, 1 - 2 * settings.level),
+        interval=share_difference(outcomes, recordings, 1 - 2 * settings.level),
         p_value=excess_p_value(differences),
         least_excess=least_excess(sum(difference < 0 for difference in differences), settings.level),
         margin=settings.margin_frr,

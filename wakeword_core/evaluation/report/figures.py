@@ -30,6 +30,7 @@ from wakeword_core.evaluation.report.suspicious import (
     suspicious_recordings,
 )
 from wakeword_core.evaluation.report.windows import group_figures, window_figures
+from wakeword_core.evaluation.streams.captured import CapturedCase, captured_cases
 from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints
 from wakeword_core.evaluation.streams.origins import Origins
@@ -46,7 +47,9 @@ from wakeword_core.files import read_json, write_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.manifest import quarantined, recording_paths
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.exported import MODEL_FILE
+from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE
+from wakeword_core.runtime.judge import JudgedModel
+from wakeword_core.runtime.judge_file import open_judge
 from wakeword_core.store.artifacts import Artifact
 
 VOLATILE = frozenset({"report.html", "comparison.json", "suspicious.json"})
@@ -131,6 +134,8 @@ class TestFigures:
     """Model and judge together, where there is one."""
     doubtful: DoubtfulRecordings | None = None
     """Recordings in which a recogniser did not hear the wake word, if one was asked."""
+    captured: Sequence[CapturedCase] = ()
+    """What the model makes of each labelled capture of the test, as it ships."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics.json."""
@@ -153,11 +158,13 @@ class TestFigures:
             **self.devices,
             **self.cascade,
             **({"doubtful": asdict(self.doubtful)} if self.doubtful else {}),
+            **({"captured": [asdict(case) for case in self.captured]} if self.captured else {}),
         }
 
     def summary(self) -> dict[str, Any]:
         """Return the key figures: what stands in artifact.json and is plotted over time."""
         stream, clips = self.stream.result, self.clips["test"]
+        wrong = sum(case.wrong for case in self.captured)
         return {
             **_subset(stream, _SUMMARY_FIGURES),
             "short_phrases": stream.short_phrases.recordings,
@@ -186,6 +193,7 @@ class TestFigures:
             "suspicious_others": self.suspicious.others_wrong,
             **({"doubtful_positives": self.doubtful.doubtful} if self.doubtful else {}),
             **device_summary(self.devices),
+            **({"captures": len(self.captured), "captures_wrong": wrong} if self.captured else {}),
         }
 
 
@@ -227,6 +235,7 @@ def final_test(
         devices=device_figures(inputs.get("tflite_model")),
         cascade=cascade_figures(judged, stream.to_json()),
         doubtful=doubtful,
+        captured=_captured(model, inputs, config, progress),
     )
     metrics = figures.to_json()
     computing = time_cascade(inputs, config)
@@ -264,6 +273,16 @@ def final_test(
     if comparison is not None:
         write_json(out / "comparison.json", comparison)
     return {**figures.summary(), **cascade_summary(metrics, computing)}
+
+
+def _captured(
+    model: WakewordModel, inputs: Mapping[str, Artifact], config: Config, progress: Progress
+) -> list[CapturedCase]:
+    """Play the captures of the test to the model as it ships: with its judge, if it has one."""
+    shipped: WakewordModel | JudgedModel = model
+    if "judged_model" in inputs and config.data.captured:
+        shipped = JudgedModel(model, open_judge(inputs["judged_model"].file(JUDGE_FILE)))
+    return captured_cases(shipped, inputs["audio_shards[test]"].path, config, progress)
 
 
 def stream_figures(

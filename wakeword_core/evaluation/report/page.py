@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.config import SPLITS
+from wakeword_core.config import NEGATIVE_LABEL, SPLITS
 from wakeword_core.evaluation.measure import wording
 from wakeword_core.evaluation.measure.computing import Computing
 from wakeword_core.evaluation.measure.wording import number, percent, rate, seconds
@@ -54,6 +54,7 @@ _SECTIONS = {
     "misses": "worst misses",
     "alarms": "worst false alarms",
     "phrases": "short phrases by strangers",
+    "captured": "captures",
     "windows": "windows and calibration",
     "training": "training",
     "data": "recordings",
@@ -107,6 +108,7 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "suspicious": suspicious["worst"],
         "phrases": short["recordings"],
         "doubtful": "doubtful" in metrics,
+        "captured": "captured" in metrics,
     }
     return {
         "title": f"{metrics['phrase']}: test report",
@@ -141,6 +143,8 @@ def _contents(metrics: Mapping[str, Any], exhibits: Exhibits) -> dict[str, Any]:
         "short_phrases": short,
         "phrases_by_source": phrase_chart(short["by_source"]),
         **with_players("phrases", short["alarms"], exhibits.short_phrases),
+        "negative": NEGATIVE_LABEL,
+        "captured": sorted(metrics.get("captured", ()), key=lambda case: (not case["wrong"], case["recording_id"])),
         "calibration": metrics["calibration"],
         "clips": metrics["clips"],
         "clip_rows": _CLIP_ROWS,

@@ -9,7 +9,7 @@ from wakeword_core.errors import ArtifactError, WakewordError
 from wakeword_core.files import write_json
 from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check
 from wakeword_core.graph.stages.bundle import MODEL_FACET
-from wakeword_core.stage_names import CHAMPION
+from wakeword_core.stage_names import CAPTURED_FACET, CHAMPION, MANIFEST
 from wakeword_core.store.artifacts import Artifact, ArtifactStore
 
 if TYPE_CHECKING:
@@ -98,7 +98,33 @@ def _compared(run: StageRun, champion: Artifact) -> dict[str, Any]:
         "learnt_by_the_champion": learnt,
         "at_target": {"candidate": asdict(mine.target), "champion": asdict(theirs.target)},
         "thresholds": {"candidate": mine.shipped.threshold, "champion": theirs.shipped.threshold},
+        **({"captured": _captures(run, mine, theirs)} if reads_captures(config) else {}),
     }
+
+
+def reads_captures(config: Config) -> bool:
+    """Return whether any source holds labelled captures."""
+    return bool(config.data.captured)
+
+
+def _captures(run: StageRun, mine: "TestRun", theirs: "TestRun") -> list[dict[str, Any]]:
+    """Tell of each capture of the test what is said in it, and what both models make of it: what is wrong first."""
+    from wakeword_core.recordings.manifest import recording_paths
+
+    paths = recording_paths(run.inputs[MANIFEST].path)
+    rows = [
+        {
+            "path": paths[case.recording_id],
+            "recording_id": case.recording_id,
+            "label": case.label,
+            **{
+                name: {"score": float(f"{one.score:.{_DIGITS}g}"), "wrong": one.wrong}
+                for name, one in (("candidate", case), ("champion", before))
+            },
+        }
+        for case, before in zip(mine.captured, theirs.captured, strict=True)
+    ]
+    return sorted(rows, key=lambda row: (not row["candidate"]["wrong"], not row["champion"]["wrong"], row["path"]))
 
 
 def _as_shipped(model: Artifact, judged: Artifact | None) -> "WakewordModel | JudgedModel":
@@ -214,6 +240,7 @@ STAGE = Stage(
         Input("audio_shards", split="test"),
         Input("judged_model"),
         Input("tflite_model"),
+        Input(MANIFEST, facet=CAPTURED_FACET, decides=reads_captures),
         Input(CHAMPION),
     ),
     settings=(

@@ -1,6 +1,6 @@
 """The manifest. One row a recording: what it is, whose voice, how healthy, which split; nothing is dropped silently."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ from wakeword_core.config import SourceConfig
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import digest, write_json
 from wakeword_core.graph.stage import CheckRun, Input, Severity, Stage, StageRun, Verdict, check, verdict_on
-from wakeword_core.stage_names import CHAMPION, RAW_AUDIO, SYNTHETIC_FACET
+from wakeword_core.stage_names import CAPTURED_FACET, CHAMPION, RAW_AUDIO, SYNTHETIC_FACET
 from wakeword_core.store.artifacts import Artifact
 
 if TYPE_CHECKING:
@@ -77,14 +77,22 @@ def make(run: StageRun) -> None:
     rows = read_manifest(run.out)
     # what lies beside the recordings is told, and changes nothing
     counted = {name: figure for name, figure in run.figures.items() if name != "found"}
+    captured = captured_facet(rows, config.data.captured) if config.data.captured else {}
     run.facets = {
         **split_facets(rows),
-        "summary": digest([counted, quarantined(run.out)]),
+        **captured,
+        "summary": digest([counted, quarantined(run.out), *captured.values()]),
         "sources": sources_facet(rows),
         SYNTHETIC_FACET: digest(summary.synthetic),
     }
     if forgotten.digest:
         run.facets[FORGOTTEN_FACET] = forgotten.digest
+
+
+def captured_facet(rows: "pd.DataFrame", sources: Collection[str]) -> dict[str, str]:
+    """Return the facet of the labelled captures that are in the test, with the names of their files."""
+    tested = rows[rows["source"].isin(sources) & (rows["split"] == "test")]
+    return {CAPTURED_FACET: digest(sorted(zip(tested["recording_id"], tested["path"], strict=True)))}
 
 
 def usable_recordings(manifest: Artifact, run: CheckRun) -> Verdict:
