@@ -103,6 +103,12 @@ class ServingConfig(Settings):
     shutdown_seconds: int = Field(
         10, ge=1, le=600, description="Time for open requests to finish when the server stops."
     )
+    follow_champion: bool = Field(
+        False, description="Serve the champion of the home, and the next one as soon as another model is champion."
+    )
+    follow_seconds: float = Field(
+        5.0, ge=0.1, le=3_600, description="Time from one look at who is champion to the next, with follow_champion."
+    )
     cascade: CascadeConfig = CascadeConfig()
     keep: KeepConfig = KeepConfig()
 

@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -21,27 +22,32 @@ class _Job(NamedTuple):
     scores: "Future[Floats]"
 
 
+_Waiting = queue.SimpleQueue[_Job | None]
+
+
 class BatchingScorer:
-    """A thread that runs the model on all windows that wait; it runs while the scorer is open as a context.
+    """A thread that runs the model on all windows that wait, from `start` to `close`.
 
     A run begins with the first window that comes, and takes in what follows within `wait_seconds`, until there are
-    `batch_windows` or more. `observe` gets the number of requests and windows of each run.
+    `batch_windows` or more. `observe` gets the number of requests and windows of each run. The thread also ends, and
+    lets go of the model, when nobody refers to the scorer any more.
     """
 
     def __init__(self, model: WakewordModel, batch_windows: int, wait_seconds: float, observe: Observer) -> None:
-        self.model = model
-        self.batch_windows = batch_windows
-        self._wait, self._observe = wait_seconds, observe
-        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: _Waiting = queue.SimpleQueue()
+        runs = _Runs(model, batch_windows, wait_seconds, observe, self._waiting)
+        self._thread = threading.Thread(target=runs.run, name="wakeword-batches", daemon=True)
+        weakref.finalize(self, self._waiting.put, None)
 
-    def __enter__(self) -> "BatchingScorer":
-        self._thread = threading.Thread(target=self._run, name="wakeword-batches", daemon=True)
+    def start(self) -> None:
+        """Begin to score."""
         self._thread.start()
-        return self
 
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Score what waits, and end, if it was started."""
         self._waiting.put(None)
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def __call__(self, windows: Floats) -> Floats:
         """Score features float32 [n, bands, window_frames] as [n, classes]; waits for the run."""
@@ -49,10 +55,21 @@ class BatchingScorer:
         self._waiting.put(job)
         return job.scores.result()
 
-    def _run(self) -> None:
+
+class _Runs:
+    """What the thread of a scorer does; it does not know the scorer."""
+
+    def __init__(
+        self, model: WakewordModel, batch_windows: int, wait_seconds: float, observe: Observer, waiting: "_Waiting"
+    ) -> None:
+        self._model, self._batch_windows, self._wait = model, batch_windows, wait_seconds
+        self._observe, self._waiting = observe, waiting
+
+    def run(self) -> None:
+        """Run the model until None comes out of the queue."""
         while jobs := self._gathered():
             try:
-                scores = self.model.score_stream_windows(np.concatenate([job.windows for job in jobs]))
+                scores = self._model.score_stream_windows(np.concatenate([job.windows for job in jobs]))
             except Exception as error:
                 for job in jobs:
                     job.scores.set_exception(error)
@@ -68,7 +85,7 @@ class BatchingScorer:
         while job is not None:
             jobs.append(job)
             windows += len(job.windows)
-            if windows >= self.batch_windows:
+            if windows >= self._batch_windows:
                 break
             try:
                 job = self._waiting.get(timeout=max(0.0, until - time.monotonic()))

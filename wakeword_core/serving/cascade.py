@@ -16,6 +16,7 @@ from wakeword_core.runtime.captures import Keeper, StreamKeeper
 from wakeword_core.runtime.detector import Detection, lowered, prepare
 from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.serving.answers import DecidedBy
+from wakeword_core.serving.batching import BatchingScorer
 
 Floats = npt.NDArray[np.float32]
 Pcm = npt.NDArray[np.int16]
@@ -33,7 +34,7 @@ class ServedModel:
     model: WakewordModel
     key: str
     threshold: float
-    score: Callable[[Floats], Floats]
+    score: BatchingScorer
     batch: int
     """The most windows that `score` gets at once."""
     together: JudgedModel | None = None

@@ -78,6 +78,11 @@ class Metrics:
             if isinstance(level, int | float):  # a model's card is anybody's text
                 self.learnt_levels.labels(key, quantile).set(level)
 
+    def forget_models(self) -> None:
+        """Tell no more of the models that were described."""
+        self.thresholds.clear()
+        self.learnt_levels.clear()
+
     def expect_events(self, decided_by: str) -> None:
         """Begin to count events at 0, since what comes into being at 1 is no increase to Prometheus."""
         for source in ("stream", "upload"):

@@ -5,8 +5,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 
 import uvicorn
@@ -30,26 +30,31 @@ _MESSAGE_MARGIN = 4
 """Stream messages up to this many times their limit are refused with a sentence; larger ones are cut off unread."""
 
 
-def serve(service: Service, announce: Callable[[str], None], page_cache: Path | None = None) -> None:
+def serve(
+    service: Service,
+    announce: Callable[[str], None],
+    page_cache: Path | None = None,
+    beside: Sequence[AbstractAsyncContextManager[object]] = (),
+) -> None:
     """Serve until SIGINT or SIGTERM, then finish open requests; `announce` gets what is served where, once it is.
 
-    Raises ConfigError without a token where other machines can connect over HTTP, and for a token that browsers cannot
-    send, MissingDependencyError for Wyoming clients without that package, and WakewordError when a port is taken.
+    What is `beside` runs while the service does. Raises ConfigError without a token where other machines can connect
+    over HTTP, and for a token that browsers cannot send, MissingDependencyError for Wyoming clients without that
+    package, and WakewordError when a port is taken.
     """
     serving = service.settings
     with ExitStack() as sockets:
-        satellites: AbstractAsyncContextManager[object] = nullcontext()
         told = []
         if serving.wyoming is not None:
             listener = sockets.enter_context(listening_socket(*tcp_address(serving.wyoming), "--wyoming"))
-            satellites = _satellites(service, listener)
+            beside = (*beside, _satellites(service, listener))
             told = [_told(service.cascades, listener, "tcp")]
         if not serving.http:
             announce(*told)
-            asyncio.run(_until_stopped(service, satellites))
+            asyncio.run(_until_stopped(service, _together(beside)))
             return
         listener = sockets.enter_context(listening_socket(serving.host, serving.port))
-        server = _http_server(service, listener, page_cache, satellites)
+        server = _http_server(service, listener, page_cache, _together(beside))
         for line in (_told(service.cascades[:1], listener, "http"), *told):
             announce(line)
         server.run(sockets=[listener])
@@ -74,18 +79,26 @@ def _satellites(service: Service, listener: socket.socket) -> AbstractAsyncConte
     return Satellites(service, listener)
 
 
-async def _until_stopped(service: Service, satellites: AbstractAsyncContextManager[object]) -> None:
+@asynccontextmanager
+async def _together(contexts: Sequence[AbstractAsyncContextManager[object]]) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for one in contexts:
+            await stack.enter_async_context(one)
+        yield
+
+
+async def _until_stopped(service: Service, beside: AbstractAsyncContextManager[object]) -> None:
     """Answer Wyoming clients alone."""
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     with service:
-        async with satellites:
+        async with beside:
             await stopped.wait()
 
 
 def _http_server(
-    service: Service, listener: socket.socket, page_cache: Path | None, satellites: AbstractAsyncContextManager[object]
+    service: Service, listener: socket.socket, page_cache: Path | None, beside: AbstractAsyncContextManager[object]
 ) -> uvicorn.Server:
     serving = service.settings
     token, loopback = read_token(serving.token_variable), is_loopback(listener.getsockname()[0])
@@ -99,7 +112,7 @@ def _http_server(
         _write_access_log()
     return uvicorn.Server(
         uvicorn.Config(
-            create_app(service, token, loopback=loopback, page_cache=page_cache, beside=satellites),
+            create_app(service, token, loopback=loopback, page_cache=page_cache, beside=beside),
             http=PromptConnections,  # on h11, which bounds headers
             log_config=None,
             log_level=logging.WARNING,

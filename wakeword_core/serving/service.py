@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
+from weakref import WeakSet
 
 import numpy as np
 from fastapi import Request
@@ -14,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from wakeword_core.audio import encode_wav
 from wakeword_core.config import ServingConfig
+from wakeword_core.errors import ConfigError
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.captures import Keeper
 from wakeword_core.runtime.judge import judged
@@ -50,6 +53,16 @@ class _Places:
             self._gauge.dec()
 
 
+@dataclass(frozen=True)
+class _Answering:
+    """The models that what begins now is heard with, and what is told of the first one, which is the sentry."""
+
+    cascades: list[Cascade]
+    verifier: Verifier
+    described: ModelAnswer
+    streaming_bytes: bytes | None
+
+
 class Service:
     """Verifies uploads and listens to streams; its threads run while it is open as a context.
 
@@ -68,35 +81,77 @@ class Service:
         policy = settings.cascade
         self.settings = settings
         self.metrics = Metrics()
-        self._scorers: list[BatchingScorer] = []
-        sentries = [
-            self._served("sentry", path, policy.sentry_threshold, settings.sensitivity) for path in (sentry, *others)
-        ]
-        second = None if judge is None else self._served("judge", judge, policy.judge_threshold)
-        self.cascades = [Cascade(first, second, policy) for first in sentries]
-        self.cascade = self.cascades[0]
-        self.metrics.expect_events(self.cascade.decided_by)
-        streaming = self.cascade.sentry.model.streaming
-        self.streaming_bytes = streaming.file.data if streaming else None
-        self.model_answer = self._describe()
+        self._scorers: WeakSet[BatchingScorer] = WeakSet()
         keep = settings.keep
         self._keeper = None if keep.folder is None else Keeper(Path(keep.folder), keep)
-        self._verifier = Verifier(self.cascade, settings.max_seconds, self.metrics, self._keeper)
+        first, *more = [self._sentry(path) for path in (sentry, *others)]
+        second = None if judge is None else self._served("judge", judge, policy.judge_threshold)
+        self._answering = self._answering_with(
+            Cascade(first, second, policy), [Cascade(one, second, policy) for one in more]
+        )
+        self._tell_models()
+        self.metrics.expect_events(self.cascade.decided_by)
         self._queue = _Places(settings.queue_length, self.metrics.queue_depth)
         self._streams = _Places(settings.max_streams, self.metrics.streams)
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
+        self._stack.callback(self._close_scorers)
         for scorer in self._scorers:
-            self._stack.enter_context(scorer)
+            scorer.start()
         workers = self.settings.workers
         self._uploads = self._stack.enter_context(ThreadPoolExecutor(workers, "wakeword-upload"))
         self._listeners = self._stack.enter_context(ThreadPoolExecutor(workers, "wakeword-stream"))
-        self._warm_up()
+        for cascade in self.cascades:
+            self._warm_up(cascade)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+    def _close_scorers(self) -> None:
+        for scorer in list(self._scorers):  # those of models too that only open streams have still
+            scorer.close()
+
+    @property
+    def cascades(self) -> list[Cascade]:
+        """The models that what begins now is heard with, each with the judge."""
+        return self._answering.cascades
+
+    @property
+    def cascade(self) -> Cascade:
+        """The first of them, which alone answers over HTTP."""
+        return self.cascades[0]
+
+    @property
+    def model_answer(self) -> ModelAnswer:
+        """What clients are told of it."""
+        return self._answering.described
+
+    @property
+    def streaming_bytes(self) -> bytes | None:
+        """It as a file that streams, if there is one beside it."""
+        return self._answering.streaming_bytes
+
+    def change_sentry(self, path: Path | str) -> None:
+        """Hear what begins from now on with another first model, after it was tried; what goes on keeps the one it has.
+
+        Raises ArtifactError or ConfigError where it cannot be used in the place of the present one, which then stays.
+        The service must be open. Only one thread at a time may change it.
+        """
+        before = self.cascade
+        first = self._sentry(path)
+        words = before.sentry.model.labels[1:]
+        if first.model.labels[1:] != words:
+            raise ConfigError(
+                f"{first.model.path} hears {', '.join(first.model.labels[1:])}, and this server {', '.join(words)}; "
+                "start it again"
+            )
+        first.score.start()
+        cascade = Cascade(first, before.judge, self.settings.cascade)
+        self._warm_up(cascade)
+        self._answering = self._answering_with(cascade, self.cascades[1:])
+        self._tell_models()
 
     @property
     def is_full(self) -> bool:
@@ -118,7 +173,8 @@ class Service:
         done yet is dropped.
         """
         work = Work()
-        answer = asyncio.get_running_loop().run_in_executor(self._uploads, self._verifier.verify, data, work)
+        verify = self._answering.verifier.verify
+        answer = asyncio.get_running_loop().run_in_executor(self._uploads, verify, data, work)
         gone = asyncio.ensure_future(_gone(request))
         try:
             await asyncio.wait(
@@ -144,6 +200,9 @@ class Service:
         """Begin a new stream, of one of the `cascades` or the first; `alone` leaves out a judge beside its model."""
         return Listening(cascade or self.cascade, sample_rate, self.metrics, alone=alone, keeper=self._keeper)
 
+    def _sentry(self, path: Path | str) -> ServedModel:
+        return self._served("sentry", path, self.settings.cascade.sentry_threshold, self.settings.sensitivity)
+
     def _served(
         self, part: str, path: Path | str, threshold: float | None, sensitivity: str | None = None
     ) -> ServedModel:
@@ -157,23 +216,36 @@ class Service:
             windows.observe(of_windows)
 
         scorer = BatchingScorer(model, settings.batch_windows, settings.batch_wait_ms / 1e3, observe)
-        self._scorers.append(scorer)
+        self._scorers.add(scorer)
         together = judged(model)
         chosen, alone = (one.threshold_at(sensitivity, threshold) for one in (together or model, model))
-        self.metrics.describe(model.key, model.phrase, chosen, model.model_card)
         return ServedModel(model, model.key, chosen, scorer, settings.batch_windows, together, alone)
 
-    def _warm_up(self) -> None:
+    def _warm_up(self, cascade: Cascade) -> None:
         """Score silence, so that the first request need not wait for imports and plans of the runtime."""
-        for cascade in self.cascades:
-            model = cascade.sentry.model
-            silence = np.zeros(model.frontend.window_samples, np.int16)
-            if cascade is self.cascade:
-                Verifier(cascade, np.inf, self.metrics).verify(encode_wav(silence, model.sample_rate), Work())
-            Listening(cascade, model.sample_rate, Metrics()).push(silence)  # which nobody said
+        model = cascade.sentry.model
+        silence = np.zeros(model.frontend.window_samples, np.int16)
+        Verifier(cascade, np.inf, self.metrics).verify(encode_wav(silence, model.sample_rate), Work())
+        Listening(cascade, model.sample_rate, Metrics()).push(silence)  # which nobody said
 
-    def _describe(self) -> ModelAnswer:
-        sentry, judge = self.cascade.sentry, self.cascade.judge
+    def _answering_with(self, cascade: Cascade, others: list[Cascade]) -> _Answering:
+        streaming = cascade.sentry.model.streaming
+        return _Answering(
+            [cascade, *others],
+            Verifier(cascade, self.settings.max_seconds, self.metrics, self._keeper),
+            self._describe(cascade),
+            streaming.file.data if streaming else None,
+        )
+
+    def _tell_models(self) -> None:
+        """Have the metrics tell of the models that there are now, and of no others."""
+        sentries, judge = [cascade.sentry for cascade in self.cascades], self.cascade.judge
+        self.metrics.forget_models()
+        for one in (*sentries, *([judge] if judge else [])):
+            self.metrics.describe(one.key, one.model.phrase, one.threshold, one.model.model_card)
+
+    def _describe(self, cascade: Cascade) -> ModelAnswer:
+        sentry, judge = cascade.sentry, cascade.judge
         model, policy = sentry.model, self.settings.cascade
         return ModelAnswer(
             key=sentry.key,

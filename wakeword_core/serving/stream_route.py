@@ -84,7 +84,8 @@ class _Conversation:
     def __init__(self, websocket: WebSocket, service: Service, alone: bool) -> None:
         self._websocket, self._service, self._settings = websocket, service, service.settings
         self._alone = alone
-        self._rate = service.cascade.sentry.model.sample_rate
+        self._cascade = service.cascade
+        self._rate = self._cascade.sentry.model.sample_rate
         self._listening: Listening | None = None
         self._pace = Pace(self._settings.stream_speed)
         self._odd = b""
@@ -149,7 +150,7 @@ class _Conversation:
 
     def _stream(self) -> Listening:
         if self._listening is None:
-            self._listening = self._service.listening(self._rate, alone=self._alone)
+            self._listening = self._service.listening(self._rate, self._cascade, alone=self._alone)
         return self._listening
 
     async def _send(self, messages: list[Message]) -> None:

@@ -150,7 +150,7 @@ class Satellites:
 
     def __init__(self, service: Service, listener: socket.socket) -> None:
         self._service, self._listener = service, listener
-        self._words = words_of(service.cascades)
+        words_of(service.cascades)  # which clients have to tell apart
         self._most = service.settings.max_streams + _MORE_CONNECTIONS
         self._open: set[asyncio.Task[Any]] = set()
 
@@ -174,7 +174,7 @@ class Satellites:
         try:
             if len(self._open) > self._most:
                 raise RefusedError(429, "too_many_connections", f"{self._most} clients are connected; try again later")
-            await _Conversation(self._service, self._words, reader, writer).run()
+            await _Conversation(self._service, reader, writer).run()
         except RefusedError as error:
             level = logging.INFO if error.status == _IDLE else logging.WARNING
             log.log(level, "the Wyoming client at %s was refused: %s", client, error.detail)
@@ -195,12 +195,11 @@ class Satellites:
 class _Conversation:
     """What one client says and is answered."""
 
-    def __init__(
-        self, service: Service, words: dict[str, _Word], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._service, self._settings, self._words = service, service.settings, words
+    def __init__(self, service: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._service, self._settings = service, service.settings
         self._reader, self._writer = reader, writer
-        self._wanted = words
+        self._wanted: Sequence[str] = ()
+        """Names of wake words; none: all."""
         self._pace = Pace(self._settings.stream_speed)
         self._hearing: _Hearing | None = None
         self._place = ExitStack()
@@ -235,11 +234,12 @@ class _Conversation:
     async def _take(self, event: Event) -> None:
         """Take an event without audio; those that are not about wake words are none of ours."""
         if Describe.is_type(event.type):
-            await self._send(_info(self._words, self._settings.languages).event())
+            await self._send(_info(words_of(self._service.cascades), self._settings.languages).event())
         elif Ping.is_type(event.type):
             await self._send(Pong(Ping.from_event(event).text).event())
         elif Detect.is_type(event.type):
-            self._wanted = self._chosen(_valid(_Names, event).names)
+            self._wanted = _valid(_Names, event).names or ()
+            self._words()
         elif AudioStart.is_type(event.type):
             sound = _valid(_Sound, event)
             await self._begin(sound.format)
@@ -247,12 +247,14 @@ class _Conversation:
         elif AudioStop.is_type(event.type):
             await self._end()
 
-    def _chosen(self, names: list[str] | None) -> dict[str, _Word]:
-        unknown = [name for name in names or () if name not in self._words]
+    def _words(self) -> dict[str, _Word]:
+        """Return the wanted wake words with the models that hear them now; RefusedError for an unknown one."""
+        words = words_of(self._service.cascades)
+        unknown = [name for name in self._wanted if name not in words]
         if unknown:
-            known = ", ".join(self._words)
+            known = ", ".join(words)
             raise RefusedError(404, "unknown_name", f"there is no wake word {unknown[0][:100]!r} here, but {known}")
-        return {name: self._words[name] for name in names} if names else self._words
+        return {name: words[name] for name in self._wanted or words}
 
     async def _begin(self, form: _Format) -> None:
         """Begin to hear audio, in place of what there was."""
@@ -260,7 +262,7 @@ class _Conversation:
         await self._leave()
         self._place.close()
         self._place.enter_context(self._service.stream_opened())
-        self._hearing = await self._service.listen(_Hearing, self._service, self._wanted, form)
+        self._hearing = await self._service.listen(_Hearing, self._service, self._words(), form)
 
     async def _hear(self, event: Event) -> None:
         sound, data = _valid(_Sound, event), event.payload or b""

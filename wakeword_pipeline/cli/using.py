@@ -197,6 +197,9 @@ def serve(
     without_http: Annotated[bool, typer.Option("--no-http", help="Answer at the address of --wyoming only.")] = False,
     keep: Keep = None,
     sensitivity: Sensitivity = None,
+    follow_champion: Annotated[
+        bool, typer.Option("--follow-champion", help="Serve each new champion of the home as soon as it is champion.")
+    ] = False,
     config: ConfigFile = None,
     home: Home = None,
     settings: Settings = None,
@@ -205,7 +208,8 @@ def serve(
     from wakeword_pipeline.cli.commands.serve import serve_model
 
     given = {"host": host, "port": port, "wyoming": wyoming, "sensitivity": sensitivity}
-    given |= {"http": False if without_http else None, "keep.folder": None if keep is None else str(keep)}
+    given |= {"follow_champion": follow_champion or None, "http": False if without_http else None}
+    given |= {"keep.folder": None if keep is None else str(keep)}
     named = [f"serving.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
     serve_model(models or (), judge, ProjectOptions(config, home, [*(settings or []), *named]))
 

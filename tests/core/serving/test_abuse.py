@@ -325,9 +325,9 @@ def test_the_work_of_a_client_that_has_gone_is_dropped(held, folder, sound, enco
 
 def test_a_failure_is_told_without_its_reason_and_does_not_stay(refused, serving, monkeypatch, sound, encode, caplog):
     with serving() as client:
-        scorer = client.service._scorers[0]
+        model = client.service.cascade.sentry.model
         with monkeypatch.context() as broken:
-            broken.setattr(scorer.model, "score_stream_windows", lambda windows: 1 / 0)
+            broken.setattr(model, "score_stream_windows", lambda windows: 1 / 0)
             problem = refused(client.post("/v1/verify", content=encode(sound()), headers=OCTETS), 500, "internal_error")
         assert "zero" not in problem.detail and "division by zero" in caplog.text
         failed = 'wakeword_requests_total{method="POST",route="/v1/verify",status="500"} 1.0'

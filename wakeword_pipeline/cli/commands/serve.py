@@ -21,8 +21,13 @@ def serve_model(models: Sequence[Path], judge: Path | None, options: ProjectOpti
     serving = config.serving
     if len(models) > 1 and serving.wyoming is None:
         raise ConfigError(f"{len(models)} models were given, but HTTP serves one: give one, or --wyoming for all")
+    if models and serving.follow_champion:
+        raise ConfigError(
+            f"--follow-champion serves the champion of the home, but {models[0]} was given; give no model"
+        )
     first, *others = models or (delivered_bundle(options.home, config).path,)
     try:
+        from wakeword_core.serving.following import Follower
         from wakeword_core.serving.server import serve
         from wakeword_core.serving.service import Service
     except ImportError as error:
@@ -32,7 +37,9 @@ def serve_model(models: Sequence[Path], judge: Path | None, options: ProjectOpti
     def announce(what: str) -> None:
         print(printable(f"serving {what}; stop with Ctrl-C"), file=sys.stderr, flush=True)
 
-    serve(Service(serving, first, judge or serving.cascade.judge, others), announce, options.home / "cache")
+    service = Service(serving, first, judge or serving.cascade.judge, others)
+    beside = [Follower(service, options.home, config).following()] if serving.follow_champion else []
+    serve(service, announce, options.home / "cache", beside)
 
 
 def _configuration(options: ProjectOptions, *, model: bool) -> Config:
