@@ -304,7 +304,8 @@ class Project:
             raise ArtifactError(f"{name} {'needs a' if stage.partitioned else 'has no'} split")
         self.require_fitting_models()
         listings = [self.listing()] if name == MANIFEST else []
-        config, deciding = self.config_of(stage), self._deciding_contents(stage, split)
+        config, models = self.config_of(stage), self.given_models(stage)
+        deciding = self._input_contents(stage, split) | inputs_of(models)
         inputs = self._artifacts(stage.inputs, split)
 
         def listed() -> Listing | None:
@@ -314,7 +315,7 @@ class Project:
             return listings.pop() if listings else None
 
         def make(build: Build) -> None:
-            if stage.models(self.config) and not stage.models(config):
+            if stage.models(self.config) and not models:
                 log.info("There is no champion to start from: %s begins with random weights.", name)
             if damaged := self.set_aside_damaged([(name, split)]):
                 raise ArtifactError(
@@ -324,7 +325,7 @@ class Project:
             folders = RecordingFolders(self.scan_cache, self.forgotten, listed)
             run = StageRun(
                 config, inputs, split, build.path, build.key, build.parts, self.store, folders, self.cache,
-                self.given_models(stage), self.progress, self.on_epoch,
+                models, self.progress, self.on_epoch,
             )  # fmt: skip
             stage.make(run)
             build.figures, build.facets = run.figures, run.facets

@@ -91,6 +91,12 @@ def test_the_preset_auto_is_for_text_where_nobody_recorded_the_phrase(write, cap
     assert ("text_only" in caplog.text) == (expected == "text_only")
 
 
+@pytest.mark.parametrize(("given", "path"), [("champion", ""), ("./champion", "champion"), ("3f2a9c04d1", "")])
+def test_the_champion_is_no_path_unless_it_is_written_as_one(write, given, path):
+    file = write(f"training: {{start_from: {given}}}\n")
+    assert load_config(file).training.start_from == (str(file.parent / path) if path else given)
+
+
 def test_what_is_given_beside_the_preset_auto_is_kept(write):
     path = write("preset: auto\nsynthesis: {enabled: true, positives: 7}\n")
     assert load_config(path, ["training.schedule.epochs=3"]).training.schedule.epochs == 3

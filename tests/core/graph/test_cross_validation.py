@@ -42,6 +42,8 @@ def test_what_cannot_be_cross_validated_is_said() -> None:
         fold_configs(config(), 1)
     with pytest.raises(ConfigError, match="val_fraction is too large for 2 folds"):
         fold_configs(config(splits={"val_fraction": 0.45}), 2)
+    with pytest.raises(ConfigError, match="champion, which has learnt from what folds are tested on"):
+        fold_configs(config().changed({"training.start_from": "champion"}), 2)
     fixed = {"name": "mine", "path": "/mine", "role": "positive", "split": "train"}
     with pytest.raises(ConfigError, match="speakers who take turns"):
         fold_configs(config(sources=[fixed]), 3)

@@ -70,6 +70,13 @@ def test_what_cannot_be_searched_is_refused_with_a_sentence(tmp_path: Path, spac
     assert str(refused.value).startswith("search.space") and "\n" not in str(refused.value)
 
 
+def test_trials_that_would_begin_with_different_models_are_refused(tmp_path: Path) -> None:
+    asked = project(tmp_path, {EPOCHS: [2, 3]}, objectives=["misses"])
+    asked.config = asked.config.changed({"training.start_from": "champion"})
+    with pytest.raises(ConfigError, match="may be another one from trial to trial; name a model by its key"):
+        dimensions(asked)
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

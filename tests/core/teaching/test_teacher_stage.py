@@ -1,6 +1,8 @@
 """Teachers and starting models in the graph: inputs by their bytes, looked at before anything is built, and cached."""
 
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from wakeword_core.graph.stages import STAGES
 from wakeword_core.graph.stages.training import STAGE as TRAINING
 from wakeword_core.graph.status import status
 from wakeword_core.recordings.manifest import MANIFEST_FILE
+from wakeword_core.registry.history import Entry
 from wakeword_core.store.graph import Graph
 from wakeword_core.teaching.scores import load_scores, scores_file
 
@@ -145,6 +148,31 @@ def test_what_does_not_fit_is_refused_before_anything_is_built(
     with pytest.raises(ConfigError, match=said):
         project.build("raw_manifest")
     assert {path.parent for path in home.glob("store/*/*/artifact.json")} == before
+
+
+def crown(project: Project) -> str:
+    """Make the toy's network champion, as if all that comes after it had been built; its key."""
+    made = project.require("trained_model")
+    for stage in ("tuned_model", "calibrated_model", "onnx_model"):
+        inputs = {made.stage: {"stage": made.stage, "key": made.key, "content": made.content}}
+        fill = partial(shutil.copytree, made.path, ignore=shutil.ignore_patterns("*artifact.json"), dirs_exist_ok=True)
+        made, _ = project.store.build(
+            stage, inputs, {"phrase": "robin"}, "1", lambda build, fill=fill: fill(build.path)
+        )
+    with project.registry().changing() as registry:
+        registry.adding(Entry(made.key, "promoted", "for the test", "person"))
+    return made.key
+
+
+def test_a_champion_that_cannot_be_gone_on_from_is_refused_with_both_named(toy: Toy, tmp_path: Path) -> None:
+    home = toy.copy(tmp_path / "home")
+    key = crown(toy.project(home))
+    wider = toy.config.changed({"training.start_from": "champion", "training.model.channels": 16})
+    said = f"names the champion {key}, a model of channels=8, but training.model is channels=16"
+    with pytest.raises(ConfigError, match=said):
+        Project(wider, home).build("raw_manifest")
+    same = Project(toy.config.changed({"training.start_from": "champion"}), home)
+    assert not same.build("trained_model")[1], "it is what would come of the present recordings already"
 
 
 def test_a_training_goes_on_from_a_model_of_the_home_and_keeps_its_layers(toy: Toy, home: Path) -> None:

@@ -79,6 +79,7 @@ SURFACE = {
         "--no-http",
         "--keep",
         "--sensitivity",
+        "--follow-champion",
         "--config",
         "--home",
         "--set",

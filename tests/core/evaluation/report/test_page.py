@@ -238,6 +238,16 @@ def test_the_page_is_self_contained_and_escaped(written, page):
     assert any(name == "meta" and given.get("name") == "viewport" for name, given in page.found)
 
 
+def test_captures_are_listed_with_those_that_are_wrong_first(tmp_path):
+    cases = [("heard", "hey robin", False), ("television", "_negative", True), ("kettle", "_negative", False)]
+    captured = [{"recording_id": name, "label": label, "score": 0.5, "wrong": wrong} for name, label, wrong in cases]
+    write_report(tmp_path, {**METRICS, "captured": captured}, EXHIBITS)
+    text = " ".join(parsed(tmp_path).text.split())
+    assert "1 of 3 are wrong" in text and "television no word wakes, which is wrong 0.5" in text
+    assert "heard hey robin wakes 0.5" in text and "kettle no word does not wake 0.5" in text
+    assert text.index("television") < text.index("kettle")
+
+
 def test_there_is_a_player_for_every_sound(page):
     audio = [given for name, given in page.found if name == "audio"]
     assert len(audio) == 6 and all("controls" in given for given in audio)
