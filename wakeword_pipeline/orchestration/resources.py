@@ -70,8 +70,7 @@ class ProjectResource:
         """Open the project with its configuration as it is now."""
         build, home = current_build.get(), home_path(Path(self.home))
         require_own(home)
-        log_to_home(home)
-        return Project(
+        project = Project(
             self.config(),
             home,
             build.progress if build else ProgressLines(),
@@ -80,6 +79,8 @@ class ProjectResource:
             pinned_champion=self.champion,
             graph=build.graph if build else STAGES,
         )
+        log_to_home(home)  # which is where a project may be
+        return project
 
 
 def config_of_run(project: Mapping[str, Any]) -> dict[str, Any]:

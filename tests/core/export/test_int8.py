@@ -42,9 +42,9 @@ def test_int8_is_calibrated_on_windows_that_end_behind_the_word(
     splits = {Path("train"): stored, Path("val"): validation}
     given = []
 
-    def quantize(path, chosen, held, config, out):
+    def quantize(path, chosen, held, *others):
         given.append((chosen, held))
-        return whole(path, chosen, held, config, out)
+        return whole(path, chosen, held, *others)
 
     whole = int8.quantize_int8
     monkeypatch.setattr(int8, "open_windows", lambda path, clean_only: splits[path])

@@ -49,7 +49,7 @@ def test_ranges_and_choices_are_as_the_settings_are(tmp_path: Path) -> None:
         ({EPOCHS: {"low": 1, "high": 20_000}}, "must be at most 10000"),
         ({EPOCHS: {"low": 1.5, "high": 9}}, f"{EPOCHS} is 1.5, but must be a whole number"),
         ({EPOCHS: {"low": 1, "high": 9, "step": 0.5}}, f"{EPOCHS} is 1.5, but must be a whole number"),
-        ({RATE: {"low": 0, "high": 1}}, f"{RATE} is 0.0, but must be more than 0"),
+        ({RATE: {"low": 0, "high": 1}}, f"{RATE} is 0.0, but must be auto, or a number above 0 and at most 1"),
         ({"training.optimizer.kind": ["adamw", "fast"]}, "training.optimizer.kind is 'fast', but must be 'adamw'"),
         ({"training.optimizer.kind": {"low": 0, "high": 1}}, "training.optimizer.kind is 0.*, but must be 'adamw'"),
         ({"training.schedule.epoch": [1, 2]}, f"is not a setting; did you mean {EPOCHS}?"),

@@ -1,6 +1,6 @@
 """The final test: the exported model through the streaming detector, on recordings nobody trained or tuned on."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any

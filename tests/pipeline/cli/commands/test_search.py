@@ -78,7 +78,10 @@ def test_the_best_trials_are_shown_with_what_to_build(
     ("setting", "said"),
     [
         ("phrase=robin", "search.space is empty"),
-        (f"search.space.{RATE}=[0.1, 2]", f"search.space.{RATE}: {RATE} is 2, but must be at most 1"),
+        (
+            f"search.space.{RATE}=[0.1, 2]",
+            f"search.space.{RATE}: {RATE} is 2, but must be auto, or a number above 0 and at most 1",
+        ),
         ("search.space.training.learning=[0.1, 2]", "training.learning is not a setting"),
     ],
 )
