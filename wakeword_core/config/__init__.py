@@ -26,6 +26,7 @@ from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, E
 from wakeword_core.config.export import ExportConfig, Platform
 from wakeword_core.config.features import MICRO_RATE, AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.judge import JUDGE_RATE, JudgeConfig
+from wakeword_core.config.losses import LossConfig
 from wakeword_core.config.mining import MiningConfig
 from wakeword_core.config.models import (
     BcResNetConfig,
@@ -56,7 +57,7 @@ from wakeword_core.config.serving import CascadeConfig, Device, KeepConfig, Serv
 from wakeword_core.config.synthesis import SynthesisConfig
 from wakeword_core.config.tracking import TrackingConfig
 from wakeword_core.config.train_augment import UNCHANGED, SpecAugmentConfig, TrainAugmentConfig
-from wakeword_core.config.training import LossConfig, ScheduleConfig, TeacherConfig, TrainingConfig, ValMetric
+from wakeword_core.config.training import ScheduleConfig, TeacherConfig, TrainingConfig, ValMetric
 from wakeword_core.files import digest
 
 _DIGITS = 8
