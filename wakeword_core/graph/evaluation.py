@@ -1,14 +1,16 @@
 """Models of any kind on recordings that somebody gives: played to all of them, measured, and written as a report."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wakeword_core.config import Config, spelling
-from wakeword_core.errors import ConfigError
+from wakeword_core.errors import ConfigError, DataError, WakewordError, reason_of
 from wakeword_core.evaluation.report.players import stream_players
 from wakeword_core.evaluation.report.side_by_side import Sounds, write_side_by_side
+from wakeword_core.evaluation.streams.beds import SPOKEN_ROLES
 from wakeword_core.evaluation.streams.conditions import Condition, all_conditions, target_conditions
 from wakeword_core.features.mel import new_front_end
 from wakeword_core.files import write_csv
@@ -45,14 +47,19 @@ def evaluate(
     """
     words = _words(listeners[0], phrase)
     _tell_of_other_words(listeners, words)
-    config = config_for(given, words, settings, _test_settings(listeners))
+    changes = _test_settings(listeners)
+    if minutes is not None:  # a session is heard whole
+        changes["evaluation.streams.session_minutes"] = min(settings.evaluation.streams.session_minutes, minutes)
+    config = config_for(given, words, settings, changes)
     project = Project(config, home, progress)
     packed = pack(project, words)
+    _make_room(out, tables=tables)
     config = project.config
     targets = target_conditions(config.evaluation.conditions)
     tested = (
         tuple(dict.fromkeys([*targets, *conditions])) if conditions else all_conditions(config.evaluation.conditions)
     )
+    _require_speech(tested, packed)
     heard = hear(listeners, packed.shards, config, tested, progress, packed.synthetic, minutes)
     metrics = _figures(heard, packed, config, tested)
     front_end = new_front_end(config.features.frontend, config.data.audio.sample_rate)
@@ -78,6 +85,24 @@ def _tell_of_other_words(listeners: Sequence[Listener], words: Sequence[str]) ->
     for listener in listeners:
         if listener.phrase and not known & set(map(spelling, listener.labels[1:])):
             log.warning("%s is made for %r, and the test is of %s", listener.name, listener.phrase, " and ".join(words))
+
+
+def _require_speech(tested: Sequence[Condition], packed: PackedRecordings) -> None:
+    if any(condition.under == "speech" for condition in tested) and not any(map(packed.counts.get, SPOKEN_ROLES)):
+        raise DataError("a condition with speech under the words needs some; name recordings of it with --speech")
+
+
+def _make_room(out: Path, *, tables: bool) -> None:
+    """Make the folder of the report, before all is heard in vain; WakewordError where it cannot be written to."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WakewordError(f"{out} cannot be written ({reason_of(error)}); name another --out") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise WakewordError(f"{out} cannot be written to; make it writable, or name another --out")
+    for old in (out / name for name in (EVENTS_FILE, WINDOWS_FILE)):
+        if not tables and old.exists():
+            log.warning("%s stays as it is, and is not of this evaluation", old)
 
 
 def _test_settings(listeners: Sequence[Listener]) -> dict[str, Any]:

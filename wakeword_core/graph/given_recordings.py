@@ -87,7 +87,7 @@ def pack(project: Project, words: Sequence[str]) -> PackedRecordings:
         )
     ]
     _require(counts, POSITIVE_ROLES, f"of the wake word {' or '.join(words)}", "--source", left_out)
-    _require(counts, BACKGROUND_ROLES, "of anything else, to count false alarms in", "--background", left_out)
+    _require(counts, BACKGROUND_ROLES, "of anything else, to count false alarms in,", "--background", left_out)
     return PackedRecordings(
         shards.path, recording_paths(manifest.path), manifest.figures["synthetic"], counts, left_out
     )

@@ -93,7 +93,7 @@ def evaluate(
         bool, typer.Option("--csv", help="Write events.csv and windows.csv there, too: what happened, and all scores.")
     ] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="So much of each kind of sound at most, for a quick look.")
+        float | None, typer.Option(min=0.5, help="So much of each kind of sound at most, for a quick look.")
     ] = None,
     home: Annotated[
         Path | None,

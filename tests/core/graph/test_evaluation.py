@@ -11,7 +11,8 @@ from loud_model import RATE, WORD, loud_and_quiet, save_model
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config
-from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.errors import ConfigError, DataError, WakewordError
+from wakeword_core.evaluation.report.side_by_side import heard_words
 from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.graph.evaluation import EVENTS_FILE, WINDOWS_FILE, evaluate, summary
 from wakeword_core.graph.given_recordings import GivenRecordings
@@ -214,6 +215,42 @@ def test_what_cannot_be_measured_is_one_sentence(
     with pytest.raises(error, match=said) as caught:
         evaluate(listeners, given, settings, tmp_path / "home", tmp_path / "out")
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_minutes_bound_what_is_heard_and_the_figures_say_how_much(
+    recordings, models, settings, tmp_path, caplog
+) -> None:
+    for index in range(8):
+        save(tmp_path / "many" / f"{index}.wav", loud_and_quiet(6.0, 50 + index))
+    listener = open_listener(str(models / "good"), settings.evaluation.detector)
+    given = GivenRecordings([str(tmp_path / "many")], [str(recordings / "other")])
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / EVENTS_FILE).write_text("of an earlier evaluation")
+    metrics = evaluate(
+        [listener], given, settings, tmp_path / "home", out, conditions=[Condition(None)], minutes=0.5
+    )  # fmt: skip
+    assert metrics["counts"]["positive"] == 8 and 0 < heard_words(metrics) < 8
+    assert metrics["models"][0]["stream"]["words"] * 6 <= 30
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"There are {heard_words(metrics)} recordings of the word" in page
+    assert f"{out / EVENTS_FILE} stays as it is" in caplog.text
+
+
+def test_what_cannot_be_written_or_has_no_speech_is_told_before_anything_is_heard(
+    recordings, models, settings, tmp_path
+) -> None:
+    (tmp_path / "file").touch()
+    listener = open_listener(str(models / "good"), settings.evaluation.detector)
+    listener.score = None  # whoever hears it fails
+    given = GivenRecordings([str(recordings / "words")], [str(recordings / "other")])
+    with pytest.raises(WakewordError, match=r"file cannot be written .*name another --out"):
+        evaluate([listener], given, settings, tmp_path / "home", tmp_path / "file")
+    with pytest.raises(DataError, match="with --speech"):
+        evaluate(
+            [listener], given, settings, tmp_path / "home", tmp_path / "out",
+            conditions=[Condition(5.0, under="speech")],
+        )  # fmt: skip
 
 
 def test_recordings_that_are_all_left_out_are_told_of_with_the_reason(models, settings, recordings, tmp_path) -> None:

@@ -51,10 +51,16 @@ def write_side_by_side(
     write_text(out / PAGE_FILE, page)
 
 
+def heard_words(metrics: Mapping[str, Any]) -> int:
+    """Return how many recordings of the word were heard, which may be fewer than were given."""
+    words: int = metrics["models"][0]["stream"]["words"]
+    return words // len(metrics["target_conditions"])
+
+
 def notes_on(metrics: Mapping[str, Any]) -> list[str]:
     """List in sentences what the figures do not show, or show badly."""
     stream, left_out = metrics["models"][0]["stream"], metrics["left_out"]
-    words, level = metrics["counts"].get("positive", 0), stream["confidence"]
+    words, level = heard_words(metrics), stream["confidence"]
     notes = [wording.claim(stream)]
     least = min((point["target_fah"] for point in metrics["models"][0]["fah_points"]), default=0.5)
     if stream["background_hours"] < wording.hours_for(least, level):
@@ -118,7 +124,7 @@ def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             rate(stream["fah"]),
             f"{rate(few)} to {rate(many)} at {percent(stream['confidence'])}",
         ),
-        ("recordings of the word", f"{metrics['counts'].get('positive', 0):,}", ""),
+        ("recordings of the word", f"{heard_words(metrics):,}", ""),
         ("hours of background", f"{stream['background_hours']:.3g}", ""),
         ("threshold", number(stream["threshold"], 4), model["name"]),
     ]
@@ -133,7 +139,7 @@ def _model(model: Mapping[str, Any], metrics: Mapping[str, Any], sounds: Sounds)
     stream = model["stream"]
     short = stream["short_phrases"]
     # a speaker that is not known is a group of each recording, which tells nothing
-    told_apart = len(stream["by_speaker"]) < metrics["counts"].get("positive", 0)
+    told_apart = len(stream["by_speaker"]) < heard_words(metrics)
     return {
         **{name: model[name] for name in ("name", "version", "threshold", "rule", "bytes", "fah_points")},
         "stream": stream,

@@ -170,8 +170,8 @@ def hear_streams(
 ) -> list[StreamScores]:
     """Do what `score_streams` does with several scorers, all of which hear a session before the next is made.
 
-    With `minutes`, the sessions of a kind of audio (words in a condition, background, confusables) end when there are
-    so many.
+    With `minutes`, as many sessions of a kind of audio (words in a condition, background, confusables) are heard as
+    have at most so many of recordings together, the first in any case.
     """
     tested = all_conditions(config.evaluation.conditions) if conditions is None else tuple(conditions)
     lengths = seconds_by_role(shards_folder)
@@ -197,6 +197,8 @@ def hear_streams(
     measure = SpeechMeter(config.data.audio.sample_rate, config.data.health.vad_threshold) if short_phrases else None
     sessions += heard(background_sessions(shards_folder, config, measure=measure))
     alike = heard(background_sessions(shards_folder, config, CONFUSABLE_ROLES)) if confusables else []
+    if round(done) < planned:  # of sessions that had no room within `minutes`
+        progress("stream test (s)", planned, planned)
     return [
         StreamScores(
             tuple(scored[index] for scored in sessions),
@@ -209,10 +211,10 @@ def hear_streams(
 
 
 def _first(sessions: Iterable[Session], seconds: float) -> Iterator[Session]:
-    """Yield sessions until there are so many seconds of recordings."""
+    """Yield sessions while there are at most so many seconds of recordings, the first in any case."""
     total = 0.0
     for session in sessions:
-        if total >= seconds:
+        if total and total + session.seconds > seconds:
             return
         total += session.seconds
         yield session

@@ -96,11 +96,12 @@ def _listeners(request: EvaluateRequest, rules: DetectorConfig) -> "list[Listene
 
 
 def _print(metrics: Mapping[str, Any]) -> None:
+    from wakeword_core.evaluation.report.side_by_side import heard_words
+
     models = metrics["models"]
     stream = models[0]["stream"]
-    counts = metrics["counts"]
     title = (
-        f"{metrics['phrase']!r}: {counts.get('positive', 0):,} recordings of the word "
+        f"{metrics['phrase']!r}: {heard_words(metrics):,} recordings of the word "
         f"({', '.join(metrics['target_conditions'])}), {stream['background_hours']:.2f} h of other sound"
     )
     table = Table(title=Text(printable(title), "bold"), title_justify="left", show_lines=True)

@@ -40,8 +40,9 @@ def test_a_folder_and_a_file_are_held_beside_one_another(place) -> None:
     names = {path.name for path in (place / "there").iterdir()}
     assert names == {"report.html", "metrics.json", "events.csv", "windows.csv"}
     assert {path.name for path in place.iterdir()} == {"bundle", "words", "other", "there"}  # nothing else is kept
-    done = run(*given[:5], "--condition", "clean", "--home", "kept", "--minutes", "0.02")
+    done = run(*given[:5], "--condition", "clean", "--home", "kept", "--minutes", "0.5")
     assert done.exit_code == 0, done.output
+    assert "report.html" in done.stdout and not list((place / "evaluation").glob("*.csv"))
     text = " ".join(done.stdout.split())
     assert "'hey robin': 1 recordings of the word (clean)" in text and "The report is evaluation/report.html" in text
     assert (place / "kept" / "store").is_dir() and (place / "evaluation" / "report.html").is_file()
