@@ -46,7 +46,9 @@ def evaluate(
     as `hear_streams` takes it.
     """
     words = _words(listeners[0], phrase)
-    _tell_of_other_words(listeners, words)
+    made_for_others = _made_for_other_words(listeners, words)
+    for told in made_for_others:
+        log.warning("%s", told)
     changes = _test_settings(listeners)
     if minutes is not None:  # a session is heard whole
         changes["evaluation.streams.session_minutes"] = min(settings.evaluation.streams.session_minutes, minutes)
@@ -61,7 +63,7 @@ def evaluate(
     )
     _require_speech(tested, packed)
     heard = hear(listeners, packed.shards, config, tested, progress, packed.synthetic, minutes)
-    metrics = _figures(heard, packed, config, tested)
+    metrics = {**_figures(heard, packed, config, tested), "made_for_other_words": made_for_others}
     front_end = new_front_end(config.features.frontend, config.data.audio.sample_rate)
     sounds = [Sounds(*stream_players(one.shown, tested, front_end, packed.shards, config)) for one in heard]
     write_side_by_side(out, metrics, sounds, packed.paths)
@@ -79,12 +81,14 @@ def _words(listener: Listener, phrase: str) -> tuple[str, ...]:
     return words
 
 
-def _tell_of_other_words(listeners: Sequence[Listener], words: Sequence[str]) -> None:
-    """Warn of listeners that are made for none of the words, whose misses say nothing of them."""
+def _made_for_other_words(listeners: Sequence[Listener], words: Sequence[str]) -> list[str]:
+    """Say which listeners are made for none of the words, whose misses say nothing of them."""
     known = set(map(spelling, words))
-    for listener in listeners:
-        if listener.phrase and not known & set(map(spelling, listener.labels[1:])):
-            log.warning("%s is made for %r, and the test is of %s", listener.name, listener.phrase, " and ".join(words))
+    return [
+        f"{listener.name} is made for {listener.phrase!r}, and the test is of {' and '.join(words)}"
+        for listener in listeners
+        if listener.phrase and not known & set(map(spelling, listener.labels[1:]))
+    ]
 
 
 def _require_speech(tested: Sequence[Condition], packed: PackedRecordings) -> None:

@@ -217,7 +217,7 @@ def test_what_cannot_be_measured_is_one_sentence(
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
-def test_minutes_bound_what_is_heard_and_the_figures_say_how_much(
+def test_minutes_bound_what_is_heard_and_the_page_says_how_much_of_which_word(
     recordings, models, settings, tmp_path, caplog
 ) -> None:
     for index in range(8):
@@ -228,12 +228,14 @@ def test_minutes_bound_what_is_heard_and_the_figures_say_how_much(
     out.mkdir()
     (out / EVENTS_FILE).write_text("of an earlier evaluation")
     metrics = evaluate(
-        [listener], given, settings, tmp_path / "home", out, conditions=[Condition(None)], minutes=0.5
+        [listener], given, settings, tmp_path / "home", out,
+        phrase="hey jude", conditions=[Condition(None)], minutes=0.5,
     )  # fmt: skip
     assert metrics["counts"]["positive"] == 8 and 0 < heard_words(metrics) < 8
     assert metrics["models"][0]["stream"]["words"] * 6 <= 30
     page = (out / "report.html").read_text(encoding="utf-8")
     assert f"There are {heard_words(metrics)} recordings of the word" in page
+    assert "good is made for &#39;hey robin&#39;, and the test is of hey jude." in page
     assert f"{out / EVENTS_FILE} stays as it is" in caplog.text
 
 

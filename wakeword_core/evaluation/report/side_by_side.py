@@ -43,8 +43,8 @@ def write_side_by_side(
     """Write `metrics.json` and `report.html` to the folder `out`; `sounds` are of each of the models.
 
     `metrics` has phrase, conditions, target_conditions, counts (recordings by role), left_out, models (as
-    `Heard.to_json` gives them, the one that the others are held against first) and differences. Numbers must be finite:
-    a ValueError otherwise, and nothing is written.
+    `Heard.to_json` gives them, the one that the others are held against first), differences and made_for_other_words
+    (sentences). Numbers must be finite: a ValueError otherwise, and nothing is written.
     """
     page = render("side_by_side.html.j2", {**_contents(metrics, sounds), "paths": paths})
     write_json(out / METRICS_FILE, metrics)
@@ -61,7 +61,7 @@ def notes_on(metrics: Mapping[str, Any]) -> list[str]:
     """List in sentences what the figures do not show, or show badly."""
     stream, left_out = metrics["models"][0]["stream"], metrics["left_out"]
     words, level = heard_words(metrics), stream["confidence"]
-    notes = [wording.claim(stream)]
+    notes = [*(f"{told}." for told in metrics["made_for_other_words"]), wording.claim(stream)]
     least = min((point["target_fah"] for point in metrics["models"][0]["fah_points"]), default=0.5)
     if stream["background_hours"] < wording.hours_for(least, level):
         needed = wording.needed_hours(least, level)
