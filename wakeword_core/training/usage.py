@@ -1,10 +1,15 @@
 """What a training uses of the machine: processor, memory, and the GPU where it trains on one."""
 
+import logging
 import time
 from dataclasses import dataclass
 
 import psutil
 import torch
+
+from wakeword_core.errors import reason_of
+
+log = logging.getLogger(__name__)
 
 _MEGABYTE = 1e6
 _GPU_SECONDS = 1.0
@@ -41,8 +46,9 @@ class Usage:
             self._looked_at = time.monotonic()
             try:
                 self._shares.append(torch.cuda.utilization(self._gpu))
-            except (ModuleNotFoundError, RuntimeError):  # without NVIDIA's library of measures
+            except Exception as error:  # NVIDIA's library is not there, or raises errors of its own, as on a MIG part
                 self._looked_at = float("inf")
+                log.debug("how busy the GPU is cannot be measured: %s", reason_of(error))
 
     def used(self) -> Used:
         """Return what was used since the beginning."""

@@ -30,12 +30,17 @@ def test_memory_is_that_of_the_fullest_step() -> None:
     assert Usage(torch.device("cpu")).used().memory_mb < before + 100
 
 
-def test_a_gpu_that_does_not_tell_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+class NVMLError(Exception):
+    """As of NVIDIA's library, whose errors are of no other kind."""
+
+
+@pytest.mark.parametrize("error", [ModuleNotFoundError("pynvml"), NVMLError("Not Supported")], ids=repr)
+def test_a_gpu_that_does_not_tell_is_asked_once(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
     def utilization(device: torch.device) -> int:
         asked.append(1)
-        raise ModuleNotFoundError("pynvml")
+        raise error
 
     monkeypatch.setattr(torch.cuda, "utilization", utilization)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
