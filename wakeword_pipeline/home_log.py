@@ -3,8 +3,10 @@
 import logging
 import os
 import re
+import sys
 import time
 from datetime import UTC, datetime
+from functools import cache
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -42,7 +44,7 @@ log = logging.getLogger(__name__)
 def log_to_home(home: Path) -> None:
     """Write the project's log lines to the log file of this home as well, from now on and instead of another home's.
 
-    Where that cannot be written, a warning says so, once, and nothing else changes.
+    Where that cannot be written, a warning says so, once in a process, and nothing else changes.
     """
     path = home.resolve() / FOLDER / FILE
     loggers = [logging.getLogger(name) for name in LOGGERS]
@@ -53,7 +55,7 @@ def log_to_home(home: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = _HomeLog(path)
     except (OSError, WakewordError) as error:
-        log.warning("%s cannot be written (%s), so log lines are not kept", path, reason_of(error))
+        _warn(str(path), reason_of(error))
         return
     for logger in loggers:
         if before is not None:
@@ -63,6 +65,12 @@ def log_to_home(home: Path) -> None:
             logger.setLevel(logging.INFO)
     if before is not None:
         before.close()
+
+
+@cache
+def _warn(path: str, reason: str) -> None:
+    """Say once of a file, for each reason, that nothing is kept in it: each step of a build asks for it anew."""
+    log.warning("%s cannot be written (%s), so log lines are not kept", path, reason)
 
 
 def without_secrets(text: str) -> str:
@@ -121,10 +129,11 @@ class _HomeLog(RotatingFileHandler):
         return True
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Say once that lines are not kept any more: a build goes on without them."""
+        """Say that lines are not kept any more: a build goes on without them."""
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(self)
-        log.warning("%s cannot be written any more, so log lines are not kept", self.baseFilename)
+        error = sys.exc_info()[1]
+        _warn(self.baseFilename, reason_of(error) if isinstance(error, Exception) else "")
 
 
 def _is_old(path: Path) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from io import TextIOWrapper
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -120,7 +121,8 @@ def test_where_nothing_can_be_written_a_warning_says_so_and_work_goes_on(
 ) -> None:
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / FILE).symlink_to(tmp_path / "elsewhere")
-    log_to_home(tmp_path)
+    for _ in range(3):  # as each step of a build does
+        log_to_home(tmp_path)
     CORE.warning("something else")
     assert [one.message.rpartition(", ")[2] for one in caplog.records] == [
         "so log lines are not kept",
@@ -132,14 +134,16 @@ def test_where_nothing_can_be_written_a_warning_says_so_and_work_goes_on(
 def test_a_disk_that_fills_up_ends_the_file_and_not_the_build(
     file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (handler,) = [one for one in logging.getLogger("wakeword_core").handlers if isinstance(one, home_log._HomeLog)]
+    def full(handler: home_log._HomeLog) -> TextIOWrapper:
+        return open("/dev/full", "a")
 
-    def full(text: str) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(handler.stream, "write", full, raising=False)
-    CORE.warning("one")
-    CORE.warning("two")
-    assert [one.message for one in caplog.records if "any more" in one.message] == [
-        f"{file} cannot be written any more, so log lines are not kept"
+    monkeypatch.setattr(home_log._HomeLog, "_open", full)
+    file.write_text("")
+    file.rename(file.with_suffix(".1"))  # so that it is opened anew
+    file.write_text("")
+    for number in range(3):  # each step of a build asks for the file anew
+        CORE.warning("%d", number)
+        log_to_home(file.parents[1])
+    assert [one.message for one in caplog.records if "written" in one.message] == [
+        f"{file} cannot be written (No space left on device), so log lines are not kept"
     ]
