@@ -25,8 +25,10 @@ _SETTINGS: dict[str, Any] = {
     **{"silent": True, "console": "off", "symlink": False, "host": ""},
     **{"disable_git": True, "disable_code": True, "save_code": False, "x_save_requirements": False},
     **{"x_disable_machine_info": True, "x_disable_stats": True, "x_disable_meta": True},
+    **{"init_timeout": 60.0, "finish_timeout": 60.0, "finish_timeout_raises": True},
 }
-"""Of Weights & Biases: it prints nothing, and tells nothing of this machine and its code."""
+"""Of Weights & Biases: it prints nothing, tells nothing of this machine and its code, and waits for its server so many
+seconds at most; what was not sent by then is kept, and `wandb sync` sends it."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +158,10 @@ class Trackers:
         except BaseException:
             self._end(None)
             raise
-        artifact = project.find(stage)
-        figures = artifact.figures if artifact else {}
-        self._end({name: float(value) for name, value in figures.items() if isinstance(value, int | float)})
+        if self._start is None:
+            artifact = project.find(stage)
+            figures = artifact.figures if artifact else {}
+            self._end({name: float(value) for name, value in figures.items() if isinstance(value, int | float)})
 
     def epoch(self, record: EpochRecord) -> None:
         """Tell all of an epoch, and before the first one that it begins."""

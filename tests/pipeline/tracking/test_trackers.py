@@ -78,8 +78,9 @@ def test_each_is_told_of_beginning_epochs_and_end() -> None:
 
 
 def test_a_training_that_is_found_complete_is_not_followed() -> None:
-    one = Written()
-    follow(Trackers({"one": one}), Training(), epochs=0)
+    one, training = Written(), Training()
+    training.find = None  # nor is its artifact looked for, as of the many stages that are no training
+    follow(Trackers({"one": one}), training, epochs=0)
     assert one.told == []
 
 
@@ -181,6 +182,8 @@ def test_weights_and_biases_keeps_a_run_in_the_home_and_tells_nothing_of_the_mac
     monkeypatch.delenv("WANDB_ERROR_REPORTING", raising=False)
     tracker = WeightsAndBiases("offline")
     tracker.start(Followed(tmp_path / "home" / "trackers", **FOLLOWED))
+    waits = tracker._run.settings
+    assert waits.init_timeout == waits.finish_timeout == 60 and waits.finish_timeout_raises  # and not without an end
     for epoch in (1, 2):
         tracker.epoch(record(epoch))
     tracker.end({"val_auc": 0.75})
