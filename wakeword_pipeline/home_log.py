@@ -129,11 +129,14 @@ class _HomeLog(RotatingFileHandler):
         return True
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Say that lines are not kept any more: a build goes on without them."""
+        """Say that lines are not kept any more, and let a build go on; a line that cannot be formed is lost alone."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError | WakewordError):
+            super().handleError(record)
+            return
         for name in LOGGERS:
             logging.getLogger(name).removeHandler(self)
-        error = sys.exc_info()[1]
-        _warn(self.baseFilename, reason_of(error) if isinstance(error, Exception) else "")
+        _warn(self.baseFilename, reason_of(error))
 
 
 def _is_old(path: Path) -> bool:

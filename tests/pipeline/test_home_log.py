@@ -131,6 +131,14 @@ def test_where_nothing_can_be_written_a_warning_says_so_and_work_goes_on(
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_line_that_cannot_be_formed_is_lost_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (handler,) = [one for one in CORE.parent.handlers if isinstance(one, home_log._HomeLog)]
+    handler.handle(CORE.makeRecord(CORE.name, logging.INFO, "", 0, "%d epochs", ("three",), None))
+    CORE.info("three epochs")
+    assert file.read_text().endswith(": three epochs\n") and file.read_text().count("\n") == 1
+    assert "%d format" in capsys.readouterr().err
+
+
 def test_a_disk_that_fills_up_ends_the_file_and_not_the_build(
     file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

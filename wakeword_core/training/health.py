@@ -1,6 +1,5 @@
 """What went wrong in a training: what its history and the number of its recordings show, each with what to do."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -64,26 +63,19 @@ def find_faults(history: History, kept: EpochRecord, counts: Counts) -> dict[str
 
 
 def _diverged(history: History) -> str:
+    # a loss that is no number ends the training, and is in no history
     least, least_val, last = history[0], min(one.val_loss for one in history), history[-1]
-    how = ""
     for record in history:
-        if not math.isfinite(record.train_loss + record.val_loss):
-            how = f"in epoch {record.epoch} its loss is no number any more"
-            break
         # the training loss alone may rise because more difficult rows are drawn
         if _has_risen(least.train_loss, record.train_loss) and _has_risen(least_val, last.val_loss):
-            how = (
-                f"its loss rose from {least.train_loss:.3f} in epoch {least.epoch} to {record.train_loss:.3f} in epoch "
-                f"{record.epoch}, and on validation from {least_val:.3f} to {last.val_loss:.3f}"
+            return (
+                f"the training diverged: its loss rose from {least.train_loss:.3f} in epoch {least.epoch} to "
+                f"{record.train_loss:.3f} in epoch {record.epoch}, and on validation from {least_val:.3f} to "
+                f"{last.val_loss:.3f}; lower training.schedule.learning_rate, for which `wakeword lr-find` suggests a "
+                "value"
             )
-            break
         least = min(least, record, key=lambda one: one.train_loss)
-    if not how:
-        return ""
-    return (
-        f"the training diverged: {how}; lower training.schedule.learning_rate, for which `wakeword lr-find` suggests a "
-        "value"
-    )
+    return ""
 
 
 def _has_risen(least: float, later: float) -> bool:
