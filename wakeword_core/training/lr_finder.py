@@ -18,7 +18,7 @@ from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.progress import Progress, silent
 from wakeword_core.teaching.scores import TeacherScores
 from wakeword_core.training.data import Sampler, check_windows, counting_teacher
-from wakeword_core.training.device import choose_device, cuda_devices
+from wakeword_core.training.device import choose_device, cuda_arithmetic, cuda_devices
 from wakeword_core.training.feed import on_device, within_memory
 from wakeword_core.training.loop import compute_gradients, draw_batches
 from wakeword_core.training.objective import Batch
@@ -113,7 +113,11 @@ def find_rate(
     mean, weight, lowest, diverged = 0.0, 0.0, np.inf, False
     # each batch has its own rate: the configured one may be yet to be found
     config = config.changed({"training.schedule.learning_rate": min(rates.low, 1.0)})
-    with torch_threads(config.compute.threads), torch.random.fork_rng(devices=cuda_devices(device)):
+    with (
+        torch_threads(config.compute.threads),
+        cuda_arithmetic(config.training.precision.tf32, config.compute.cudnn_benchmark),
+        torch.random.fork_rng(devices=cuda_devices(device)),
+    ):
         run = new_run(train, cmvn, config, device, "", start_from)
         (rows,) = within_memory([train], config.compute)
         sampler = Sampler(train, config.labels, config.training, config.seed)

@@ -57,6 +57,19 @@ def test_the_test_itself_leaves_the_random_state_and_threads() -> None:
     assert torch.get_num_threads() == threads
 
 
+def test_it_computes_as_the_training_would() -> None:
+    """As settings of CUDA say, which are those of the whole process while it goes on."""
+    seen: set[tuple[bool, bool]] = set()
+
+    def look(what: str, done: int, total: int) -> None:
+        seen.add((torch.backends.cudnn.benchmark, torch.backends.cuda.matmul.allow_tf32))
+
+    config = config_for(context=CONTEXT, compute={"cudnn_benchmark": True}, precision={"tf32": "on"})
+    find_rate(LONG, CMVN, config, FEW, look)
+    assert seen == {(True, True)}
+    assert not torch.backends.cudnn.benchmark and not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_a_test_that_is_stopped_leaves_the_random_state_too() -> None:
     def stop(what: str, done: int, total: int) -> None:
         raise KilledError
