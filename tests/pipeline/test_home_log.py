@@ -132,7 +132,7 @@ def test_where_nothing_can_be_written_a_warning_says_so_and_work_goes_on(
 
 
 def test_a_line_that_cannot_be_formed_is_lost_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (handler,) = [one for one in CORE.parent.handlers if isinstance(one, home_log._HomeLog)]
+    (handler,) = [one for one in logging.getLogger("wakeword_core").handlers if isinstance(one, home_log._HomeLog)]
     handler.handle(CORE.makeRecord(CORE.name, logging.INFO, "", 0, "%d epochs", ("three",), None))
     CORE.info("three epochs")
     assert file.read_text().endswith(": three epochs\n") and file.read_text().count("\n") == 1
