@@ -27,13 +27,21 @@ if TYPE_CHECKING:
 _BATCH = 32
 
 
-def make_room(model: ScoringModel, config: Config) -> None:
-    """Give a new model room for its rounding, if its last epochs are to be rounded.
+def make_room(model: ScoringModel, config: Config, *, random: bool) -> None:
+    """Give a model room for its rounding, if its last epochs are to be rounded.
 
-    WakewordError, which says what to change, for a model that cannot be in such integers.
+    WakewordError, which says what to change, for a model that cannot be in such integers, and for one of `random`
+    weights that would be rounded from the first epoch on: the statistics of its norms would never be learnt.
     """
-    if not config.training.quantization.epochs:
+    training = config.training
+    if not training.quantization.epochs:
         return
+    if random and is_rounded(0, training):
+        raise ConfigError(
+            f"training.quantization.epochs is {training.quantization.epochs}, but a training of "
+            f"{training.schedule.epochs} epochs that begins with random weights has to learn before it is rounded; "
+            "lower it, or raise training.schedule.epochs"
+        )
     if (kind := config.features.frontend.kind) != FRONT_END:
         raise ConfigError(
             f"training.quantization rounds features as a microcontroller does, but features.frontend.kind is {kind}; "

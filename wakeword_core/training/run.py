@@ -186,7 +186,7 @@ def new_run(
     frozen = () if start_from is None else freeze(model.backbone, settings.freeze)
     if settings.normalisation != "off":
         model.set_cmvn(cmvn)
-    make_room(model, config)
+    make_room(model, config, random=start_from is None)
     model.to(device)
     muon = settings.optimizer.kind == "muon"  # which sees weights as matrices
     if device == "cuda" and settings.precision.channels_last and not muon:

@@ -170,7 +170,7 @@ def test_an_epoch_that_was_stopped_goes_on_with_its_rounding(step: int, tmp_path
 
 
 def test_a_training_that_goes_on_sets_its_own_rounding(tmp_path: Path) -> None:
-    train(TRAIN, VAL, CMVN, config_for(1, epochs=1), tmp_path / "base")
+    train(TRAIN, VAL, CMVN, config_for(1, epochs=2), tmp_path / "base")
     base, _ = load_model(tmp_path / "base")
     train(TRAIN, VAL, CMVN, config_for(1, epochs=1), tmp_path / "on", start_from=base)
     train(TRAIN, VAL, CMVN, config_for(0, epochs=1), tmp_path / "off", start_from=base)
@@ -219,6 +219,7 @@ def test_it_wins_back_what_rounding_costs(tmp_path: Path) -> None:
         ),
         ({"training.model": TcnConfig(kernel=3, dilations=(1,), head_steps=2)}, "set it to mixednet or ds_cnn"),
         ({"training.model": SMALL_DS_CNN.model_copy(update={"causal": False})}, "causal to true"),
+        ({"training.schedule.epochs": 1}, r"quantization\.epochs is 1, but a training of 1 epochs that begins"),
     ],
 )
 def test_a_network_that_cannot_be_in_such_integers_is_refused_at_once(
