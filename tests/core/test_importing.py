@@ -120,4 +120,4 @@ def test_nothing_in_the_core_imports_the_top_floor_and_the_runtime_needs_little(
             assert not any(other.startswith("wakeword_pipeline") for other in needed), module
     of_runtime = [needed for module, needed in modules.items() if package_of(module) == "wakeword_core.runtime"]
     runtime = {package_of(other).removeprefix("wakeword_core.") for needed in of_runtime for other in needed}
-    assert runtime <= {"runtime", "config", "features", "audio", "errors", "files", "python"}
+    assert runtime <= {"runtime", "config", "features", "audio", "errors", "files", "python", "text"}

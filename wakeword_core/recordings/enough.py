@@ -26,16 +26,16 @@ class Measured:
 
 
 _TEXT = "2026-11-29: words from text alone, with four heads and looks that share their work"
-_TEN = "2026-11-29: ten recordings of one's own, with four heads"
+_TEN = "2026-11-29: ten recordings of one's own, weighed up"
 MEASURED = (
     Measured(True, 0, True, (0.9, 2.1, 11.7), 1_124, 5.7, _TEXT),
-    Measured(True, 10, True, (0.0, 0.0, 13.8), 674, 5.8, _TEN),
+    Measured(True, 10, True, (0.5, 0.4, 8.9), 674, 5.8, _TEN),
     Measured(
         True, 193, False, (0.0, 0.9, 1.8, 2.2, 0.0, 0.0, 0.0, 0.0, 0.0), 1_124, 16.2,
         "2026-11-29: `balanced` with its judge, all nine thirds",
     ),
     Measured(False, 0, True, (8.5, 9.1, 48.9), 1_124, 5.7, _TEXT),
-    Measured(False, 10, True, (7.6, 7.4, 40.1), 674, 5.8, _TEN),
+    Measured(False, 10, True, (6.6, 4.3, 16.6), 674, 5.8, _TEN),
     Measured(
         False, 193, False, (0.9, 3.6, 5.5, 15.3, 1.5, 0.0, 0.0, 1.6, 0.0), 1_124, 16.2,
         "2026-11-21, late: `accurate` with single words, all nine thirds",
