@@ -158,10 +158,14 @@ class Trackers:
         except BaseException:
             self._end(None)
             raise
-        if self._start is None:
+        if self._has_begun:
             artifact = project.find(stage)
             figures = artifact.figures if artifact else {}
             self._end({name: float(value) for name, value in figures.items() if isinstance(value, int | float)})
+
+    @property
+    def _has_begun(self) -> bool:
+        return self._start is None
 
     def epoch(self, record: EpochRecord) -> None:
         """Tell all of an epoch, and before the first one that it begins."""
