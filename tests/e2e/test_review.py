@@ -57,6 +57,7 @@ def test_what_two_people_said_is_what_the_next_build_learns_from(tmp_path: Path)
         ben.keyboard.press("j")
         anna.get_by_label("Word").fill("robin")
         anna.get_by_role("button", name="Yes").click()
+        anna.locator("#state", has_text="yes. 3 of 4 are left").wait_for()  # and the next one is chosen
         ben.keyboard.press("n")
         for page in pages:
             page.locator("#state", has_text="2 of 4 are left").wait_for()

@@ -123,7 +123,7 @@ def accented(ipa: str, accent: AccentName, generator: np.random.Generator) -> st
         taken, choice = generator.random(), int(generator.integers(len(rule.replacements)))
         if taken < degree:
             ipa = re.sub(rule.sought, rule.replacements[choice], ipa)
-    return ipa
+    return " ".join(ipa.split())  # of a word of nothing but an h nothing may be left
 
 
 class Listener:

@@ -68,6 +68,11 @@ def test_speakers_differ_and_a_speaker_is_always_the_same(accent):
     assert accented(text, accent, rng(3)) == accented(text, accent, rng(3))
 
 
+def test_a_word_of_which_nothing_is_left_leaves_no_space_behind():
+    said = {accented(text, accent, rng(seed)) for text in ("a h", "h a") for accent in ACCENTS for seed in range(20)}
+    assert "a" in said and not any(one != one.strip() for one in said)
+
+
 @given(SAID, st.sampled_from(sorted(ACCENTS)), st.integers(0, 99))
 @settings(deadline=None)
 def test_an_accent_of_any_text_can_be_pronounced(text, accent, seed):

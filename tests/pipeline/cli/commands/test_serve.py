@@ -23,7 +23,7 @@ def served(monkeypatch, tmp_path):
         def __init__(self, settings, sentry, judge, others):
             made.append((settings, sentry, judge, others))
 
-    fake = SimpleNamespace(Service=Service, serve=lambda service, announce, page_cache: announce("it on http://a:1"))
+    fake = SimpleNamespace(Service=Service, serve=lambda service, announce, *others: announce("it on http://a:1"))
     for name in ("server", "service"):
         monkeypatch.setitem(sys.modules, f"wakeword_core.serving.{name}", fake)
     monkeypatch.chdir(tmp_path)
