@@ -29,7 +29,7 @@ ui: $(SPEECH)
 # Temporary folders are in memory where there is room: a build writes to its databases a thousand times, each to the disk.
 MEMORY := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print "/dev/shm" }')
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= PYTEST_DEBUG_TEMPROOT=$(MEMORY) \
-	$(BIN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15
+	$(BIN) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 15
 
 # mypy keeps one core busy, and so do the longest tests: side by side they take less.
 test: style
