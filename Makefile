@@ -17,7 +17,7 @@ PIP := { $(BIN) -m pip --version >/dev/null 2>&1 || $(BIN) -m ensurepip >/dev/nu
 ESPHOME := .venv-esphome
 ESPHOME_VERSION := 2026.6.5
 
-.PHONY: run ui test coverage lint style types tests format docs esphome dist clean
+.PHONY: run ui test test-long coverage lint style types tests format docs esphome dist clean
 
 run: $(SPEECH)
 	@$(BIN) -P -m wakeword_pipeline.cli demo $(ARGS)
@@ -29,7 +29,7 @@ ui: $(SPEECH)
 # Temporary folders are in memory where there is room: a build writes to its databases a thousand times, each to the disk.
 MEMORY := $(shell df --output=avail /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 4000000 { print "/dev/shm" }')
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= PYTEST_DEBUG_TEMPROOT=$(MEMORY) \
-	$(BIN) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 15
+	$(BIN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15
 
 # mypy keeps one core busy, and so do the longest tests: side by side they take less.
 test: style
@@ -37,6 +37,10 @@ test: style
 
 tests: $(COMPILED)
 	@$(PYTEST) $(ARGS)
+
+# Whole builds of what shorter tests look at part by part.
+test-long: $(COMPILED)
+	@$(PYTEST) -m long $(ARGS)
 
 # Tracing takes a quarter more processor time, so this is for now and then.
 coverage: $(COMPILED)

@@ -237,6 +237,7 @@ def test_a_judge_is_made_put_beside_the_model_and_used(built, tmp_path: Path) ->
     assert not np.allclose(scores["together"]["score"], scores["alone"]["score"])
 
 
+@pytest.mark.long
 def test_a_model_is_taught_by_another_and_goes_on_from_it(built) -> None:
     """Both are named by the key that `wakeword models` prints; the card names them, too."""
     (model,) = json.loads(built.wakeword("models", "--json"))["models"]

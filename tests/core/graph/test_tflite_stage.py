@@ -171,6 +171,7 @@ def test_the_bundle_holds_what_was_checked(project: Project, made: Artifact) -> 
     assert made.key in {one["key"] for one in lineage if one["name"] == "tflite_model"}
 
 
+@pytest.mark.long
 def test_a_network_that_was_trained_to_be_rounded_ships_as_validation_says(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from wakeword_core.config.loading import load_config, save_config
 from wakeword_core.graph.project import Project
 from wakeword_pipeline.cli.main import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 CHANNELS = "training.model.channels"
 
 

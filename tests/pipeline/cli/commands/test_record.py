@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pty
+import select
 import sys
 import termios
 from dataclasses import replace
@@ -186,6 +187,7 @@ def test_keys_while_somebody_speaks_are_neither_shown_nor_kept(monkeypatch) -> N
         monkeypatch.setattr(sys, "stdin", terminal)
         with record._keys_ignored():
             keyboard.write(b"q\n")
+            assert select.select([terminal], [], [], 10)[0]  # it has arrived
             assert not termios.tcgetattr(terminal)[record._LOCAL_MODES] & termios.ECHO
         keyboard.write(b"s\n")
         assert terminal.readline() == "s\n"
