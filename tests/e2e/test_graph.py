@@ -199,6 +199,7 @@ def test_the_first_model_is_champion_and_says_so(built) -> None:
     assert model["figures"]["frr"] == built.result["frr"]
 
 
+@pytest.mark.long
 def test_a_judge_is_made_put_beside_the_model_and_used(built, tmp_path: Path) -> None:
     pytest.importorskip("pyopen_wakeword", reason="needs the extra `judge`: Google's speech embedding")
     pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what reads the embedding's file")

@@ -256,6 +256,7 @@ def test_a_damaged_database_of_trials_is_named_with_what_to_do(home: Path, monke
     assert fault_in_words(caught.value).startswith(said)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sampler", ["gp", "random"])
 def test_each_sampler_works(home: Path, sampler: str) -> None:
     found = search(cheap_project(home, trials=4, random_trials=2, sampler=sampler))
