@@ -87,6 +87,11 @@ class Config(Settings):
     serving: ServingConfig = ServingConfig()
     compute: ComputeConfig = ComputeConfig()
 
+    @property
+    def training_seed(self) -> int:
+        """The seed of what is random in training, as opposed to data."""
+        return self.seed if self.training.seed is None else self.training.seed
+
     @field_validator("phrase")
     @classmethod
     def _speakable(cls, phrase: str) -> str:

@@ -241,6 +241,12 @@ _IF_STARTED = DecidesIf(lambda training: training.start_from is not None)
 class TrainingConfig(Settings):
     """How one model is trained."""
 
+    seed: Annotated[int | None, DecidesIf(lambda training: training.seed is not None)] = Field(
+        None,
+        ge=0,
+        lt=2**31,
+        description="Seed of weights, batches and the judge's heads, to train again on the same data; null: `seed`.",
+    )
     model: ModelConfig = TcnConfig()
     normalisation: Annotated[Normalisation, DecidesIf(lambda training: training.normalisation != "corpus")] = Field(
         "corpus",

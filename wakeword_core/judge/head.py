@@ -15,6 +15,7 @@ from wakeword_core.errors import DataError
 from wakeword_core.export.openwakeword import NUMBERS
 from wakeword_core.judge.rows import EmbeddedRows
 from wakeword_core.progress import Progress, silent
+from wakeword_core.seeds import seed_of
 
 _KERNEL = 5
 LOST_STEPS = 2 * (_KERNEL - 1)
@@ -126,7 +127,7 @@ def train_heads(
     """
     heads, found = [], []
     for number in range(settings.count):
-        head, figures = train_head(rows, words, settings, seed + number, _part_of(progress, number, settings))
+        head, figures = train_head(rows, words, settings, seed_of(seed, number), _part_of(progress, number, settings))
         heads.append(head)
         found.append(figures)
     return JudgeHeads(heads).eval(), {name: fmean(figures[name] for figures in found) for name in found[0]}
@@ -142,7 +143,7 @@ def _part_of(progress: Progress, number: int, settings: JudgeHeadConfig) -> Prog
 def train_head(
     rows: EmbeddedRows, words: int, settings: JudgeHeadConfig, seed: int, progress: Progress = silent
 ) -> tuple[JudgeHead, dict[str, Any]]:
-    """Train one head; as `train_heads`, which has the head of each seed from `seed` on."""
+    """Train one head; as `train_heads`, which makes seeds of which no two trainings share one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return _trained(rows, words, settings, progress)

@@ -15,13 +15,14 @@ import numpy as np
 
 from wakeword_core.config import Role, Split, SynthesisConfig
 from wakeword_core.errors import ConfigError, DataError
+from wakeword_core.seeds import generator_of
 from wakeword_core.speech.cutting import Cut
 from wakeword_core.speech.delivery import Delivery
 from wakeword_core.speech.engines import SPLIT_TURNS, Engine, Sex, Voice, of_languages
 from wakeword_core.speech.pronunciation import Pronunciations
 from wakeword_core.speech.pronunciation.phonetics import PhraseGuard
 from wakeword_core.speech.scenes import Scene, plan_scenes
-from wakeword_core.speech.utterances import Utterance, draw_utterance, generator_of, within
+from wakeword_core.speech.utterances import Utterance, draw_utterance, within
 
 SpokenRole = Literal["positive", "hard_negative", "negative"]
 SPOKEN_ROLES: tuple[SpokenRole, ...] = get_args(SpokenRole)

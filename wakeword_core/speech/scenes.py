@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from wakeword_core.config import Role, Split, SynthesisConfig
+from wakeword_core.seeds import generator_of, seed_of
 from wakeword_core.speech.background import NOISES, SCENES
 from wakeword_core.speech.engines import SPLIT_TURNS, Voice
 from wakeword_core.speech.engines.espeak import EspeakEngine
-from wakeword_core.speech.utterances import Utterance, draw_utterance, generator_of, seed_of, within
+from wakeword_core.speech.utterances import Utterance, draw_utterance, within
 
 BABBLE = "babble"
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from wakeword_core.config import MannerName, Role, SynthesisConfig
-from wakeword_core.files import digest
 from wakeword_core.speech.cutting import Cut
 from wakeword_core.speech.engines import Voice
 
@@ -81,13 +80,3 @@ def draw_utterance(
 def within(limits: tuple[float, float], generator: np.random.Generator) -> float:
     """Draw a number between two, in thousandths."""
     return round(float(generator.uniform(*limits)), 3)
-
-
-def seed_of(*parts: object) -> int:
-    """Return a seed that is a function of `parts`, which JSON can write."""
-    return int(digest(list(parts))[:12], 16)
-
-
-def generator_of(*parts: object) -> np.random.Generator:
-    """Return a generator of random numbers seeded by `parts`."""
-    return np.random.default_rng(seed_of(*parts))

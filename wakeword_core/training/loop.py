@@ -119,7 +119,7 @@ def train(
 def train_here(job: Job, out: Path, progress: Progress, on_epoch: Callable[[EpochRecord], None]) -> TrainingSummary:
     """Train on windows that were checked, in this process, which may be one of several."""
     config, settings = job.config, job.config.training
-    sampler = Sampler(job.train, config.labels, settings, config.seed)
+    sampler = Sampler(job.train, config.labels, settings, config.training_seed)
     device = choose_device(config.compute.device)
     with (
         join_ranks(device) as ranks,

@@ -120,7 +120,7 @@ def find_rate(
     ):
         run = new_run(train, cmvn, config, device, "", start_from)
         (rows,) = within_memory([train], config.compute)
-        sampler = Sampler(train, config.labels, config.training, config.seed)
+        sampler = Sampler(train, config.labels, config.training, config.training_seed)
         run.train_mode()
         said = None if teacher is None else teacher.to(device)
         with closing(_batches(run, on_device(rows, device), sampler, said)) as batches:

@@ -171,7 +171,7 @@ def new_run(
 ) -> Run:
     """Begin a training; weights and what else is random are drawn from torch's default generator."""
     settings, sampling = config.training, config.training.sampling
-    torch.manual_seed(derived_seed(config.seed, 0, "weights"))
+    torch.manual_seed(derived_seed(config.training_seed, 0, "weights"))
     model = new_model(config)
     reach = getattr(model.backbone, "receptive_field_frames", 0)
     if reach > model.frames:  # a network that streams would never see in use what lies before a window

@@ -75,7 +75,7 @@ def starting_model(folder: Path, config: Config) -> ScoringModel:
     """
     before, card = load_model(folder)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(config.seed, 0, "weights"))
+        torch.manual_seed(derived_seed(config.training_seed, 0, "weights"))
         model = new_model(config)
     weights = before.backbone.state_dict()
     if tuple(card["labels"]) == config.labels:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from importlib import resources
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from wakeword_core.errors import ArtifactError, DataError, MissingDependencyErro
 from wakeword_core.judge import embedding as embedding_module
 from wakeword_core.judge.head import LOST_STEPS, STEPS_SEEN, JudgeHead, JudgeHeads, train_head, train_heads
 from wakeword_core.judge.rows import EmbeddedRows
+from wakeword_core.seeds import seed_of
 
 pytest.importorskip("pyopen_wakeword", reason="needs the extra `judge`: Google's speech embedding")
 pytest.importorskip("ai_edge_litert", reason="needs the extra `judge`: what reads the embedding's file")
@@ -179,13 +181,21 @@ def test_heads_are_those_of_the_seeds_and_say_what_they_say_in_the_mean() -> Non
     made, told = rows(count=40), []
     settings = SETTINGS.model_copy(update={"count": 2, "steps": 12})
     heads, figures = train_heads(made, 1, settings, 5, lambda _, done, total: told.append((done, total)))
-    alone = [train_head(made, 1, settings, seed) for seed in (5, 6)]
+    alone = [train_head(made, 1, settings, seed_of(5, number)) for number in range(2)]
     with torch.inference_mode():
         said = [head(made.embeddings) for head, _ in alone]
         assert torch.equal(heads(made.embeddings), (said[0] + said[1]) / 2)
     assert figures["loss_of_words"] == pytest.approx(sum(one["loss_of_words"] for _, one in alone) / 2)
     assert figures["rows_of_words"] == alone[0][1]["rows_of_words"]
     assert told == sorted(told) and told[-1] == (24, 24)
+
+
+def test_trainings_of_neighbouring_seeds_share_no_head() -> None:
+    settings = SETTINGS.model_copy(update={"count": 3, "steps": 2})
+    trained = [train_heads(rows(count=40), 1, settings, seed)[0].state_dict() for seed in (5, 6)]
+    weights = [values for state in trained for name, values in state.items() if name.endswith("layers.0.weight")]
+    assert len(weights) == 6
+    assert not any(torch.equal(one, other) for one, other in combinations(weights, 2))
 
 
 def any_heads(words: int) -> JudgeHeads:

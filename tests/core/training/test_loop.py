@@ -193,10 +193,12 @@ def test_learning_rate_follows_the_steps_not_the_loss(tmp_path: Path) -> None:
 
 
 def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        train(TRAIN, VAL, CMVN, config_for(schedule={"epochs": 2}).model_copy(update={"seed": seed}), tmp_path / name)
+    for name, seed, its_own in (("a", 1, None), ("b", 1, None), ("c", 2, None), ("d", 1, 2)):
+        config = config_for(schedule={"epochs": 2}, seed=its_own).model_copy(update={"seed": seed})
+        train(TRAIN, VAL, CMVN, config, tmp_path / name)
     assert same_weights(tmp_path / "a", tmp_path / "b")
     assert not same_weights(tmp_path / "a", tmp_path / "c")
+    assert same_weights(tmp_path / "c", tmp_path / "d")  # training's seed, over that of the data
 
 
 def test_a_model_is_trained_further_from_its_weights(tmp_path: Path) -> None:

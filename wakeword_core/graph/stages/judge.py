@@ -33,7 +33,7 @@ def make(run: StageRun) -> None:
     encoder = chosen_encoder(config.judge)
     rows = embed_rows(shards, features, config, synthetic, encoder, STEPS_SEEN, run.progress)
     words = len(config.labels) - 1
-    heads, trained = train_heads(rows, words, config.judge.head, config.seed, run.progress)
+    heads, trained = train_heads(rows, words, config.judge.head, config.training_seed, run.progress)
     with replacing(run.out / HEAD) as part:
         save_file({name: values.contiguous() for name, values in heads.state_dict().items()}, part)
     exported = _exported(encoder, heads, config, run.out)
@@ -94,14 +94,14 @@ def _files(config: Config) -> tuple[Path, ...]:
 
 STAGE = Stage(
     name=JUDGE,
-    version="3",
+    version="4",
     make=make,
     inputs=(
         Input("audio_shards", split="train"),
         Input("mel_features", split="train"),
         Input(MANIFEST, facet=SYNTHETIC_FACET),
     ),
-    settings=("phrase", *EVERY_SPLIT, *AUGMENTED_ROWS, "judge.rows", "judge.head", "export.onnx"),
+    settings=("phrase", "training.seed", *EVERY_SPLIT, *AUGMENTED_ROWS, "judge.rows", "judge.head", "export.onnx"),
     group="model",
     kinds=("pytorch", "onnx"),
     description=__doc__,
