@@ -20,6 +20,7 @@ from wakeword_core.config.recordings import ColumnsConfig
 from wakeword_core.config.remote import TAR_SUFFIXES
 from wakeword_core.errors import DataError, reason_of
 from wakeword_core.files import parse_json
+from wakeword_core.recordings.data_sets.arrow_batches import require_small_batches
 from wakeword_core.recordings.sources import NOT_AUDIO, as_text
 from wakeword_core.sound_formats import SOUND_ENDINGS, sound_format
 from wakeword_core.store.parts import is_usable_path
@@ -32,13 +33,16 @@ FROM_PATH = "@path"
 EMPTY, TOO_LARGE = "cells without the bytes of a recording", "recordings above data.health.max_file_mb"
 NO_FILE, UNUSABLE_NAME = "links and devices in a tar", "names in a tar that lead out of it or that no file can have"
 NO_JSON = "recordings whose .json cannot be read"
-AUDIO, _ARROW_FILE = "audio", b"ARROW1"
+AUDIO, _ARROW_FILE, _ARROW_STREAM = "audio", b"ARROW1", 8
+"""The column of recordings where none is named; how an Arrow file begins, and where in it the stream does."""
 _SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val", "dev": "val",
     "eval": "val", "test": "test", "testing": "test",
 }  # fmt: skip
 """What splits are called elsewhere, and here."""
 _BYTES_AT_ONCE, _BUFFER_BYTES = 64 << 20, 1 << 20
+_MOST_BATCH_BYTES = 1 << 30
+"""Of memory for a record batch of an Arrow file: 1,000 recordings of half a minute."""
 _MOST_TEXT_BYTES, _MOST_HEADER_BYTES = 1 << 20, 1 << 20
 _MOST_NAMED, _MOST_COLUMNS = 30, 1_000
 
@@ -116,17 +120,25 @@ def _of_parquet(path: Path, wanted: Wanted, most_total: int) -> Iterator[Member]
 
 
 def _of_arrow(path: Path, wanted: Wanted) -> Iterator[Member]:
+    """Yield the recordings of an Arrow file or stream, batch by batch, and row by row, as of a Parquet file.
+
+    A file is a stream as well, which its footer, if it were believed, might divide otherwise.
+    """
     import pyarrow as pa
 
+    with path.open("rb") as raw:
+        begin = _ARROW_STREAM if raw.read(len(_ARROW_FILE)) == _ARROW_FILE else 0
+        raw.seek(begin)
+        require_small_batches(raw, _MOST_BATCH_BYTES)
     # not mapped to memory: a file that is cut while it is read would end the process
     with pa.OSFile(os.fspath(path)) as file:
-        is_stream = file.read(len(_ARROW_FILE)) != _ARROW_FILE
-        file.seek(0)
-        reader = pa.ipc.open_stream(file) if is_stream else pa.ipc.open_file(file)
+        file.seek(begin)
+        reader = pa.ipc.open_stream(file)
         layout = Layout(reader.schema, wanted)
-        for batch in reader if is_stream else map(reader.get_batch, range(reader.num_record_batches)):
+        for batch in reader:
             batch.validate(full=True)  # else its offsets may lead anywhere
-            yield from layout.members(batch)
+            for row in range(batch.num_rows):
+                yield from layout.members(batch.slice(row, 1))
 
 
 class Layout:

@@ -13,7 +13,7 @@ from made_data_sets import DataSet, counts, sha256, sound, table, write_arrow, w
 
 from wakeword_core.config.recordings import ColumnsConfig
 from wakeword_core.recordings.data_sets import members
-from wakeword_core.recordings.data_sets.members import Wanted, split_of_path
+from wakeword_core.recordings.data_sets.members import BrokenFileError, Wanted, split_of_path
 
 
 def test_a_table_has_its_recordings_and_what_is_said_of_them(data: DataSet) -> None:
@@ -129,6 +129,33 @@ def test_a_small_table_that_unpacks_to_gigabytes_is_read_a_row_at_a_time(data: D
     before = pa.total_allocated_bytes()
     for member in members.read_members(path, Wanted("a", columns, 1 << 20, set()), 1 << 30):
         assert len(member.content) == 1 << 20 and pa.total_allocated_bytes() - before < 20 << 20
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd", None])
+@pytest.mark.parametrize("new", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_an_arrow_file_is_read_a_batch_at_a_time_and_none_that_takes_too_much_memory(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch, new: Any, compression: str | None
+) -> None:
+    megabyte, path = 1 << 20, data.folder / "a.arrow"
+    rows = pa.table({"audio": [bytes(megabyte)] * 24, "word": pa.array(["robin" * 1_000] * 24).dictionary_encode()})
+    wanted = Wanted("a", ColumnsConfig(audio="audio", label="word"), megabyte, set())
+
+    def write(rows_at_once: int) -> None:
+        with new(path, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+            writer.write_table(rows, max_chunksize=rows_at_once)
+
+    monkeypatch.setattr(members, "_MOST_BATCH_BYTES", 5 * megabyte)
+    write(4)
+    before, read = pa.total_allocated_bytes(), 0
+    for member in members.read_members(path, wanted, 1 << 30):
+        assert len(member.content) == megabyte and pa.total_allocated_bytes() - before < 12 * megabyte
+        read += 1
+    assert read == 24
+    write(8)
+    if compression:
+        assert path.stat().st_size < megabyte
+    with pytest.raises(BrokenFileError, match=r"a record batch of it takes \d+ MB of memory, and 5 MB are allowed"):
+        next(members.read_members(path, wanted, 1 << 30))
 
 
 def test_a_text_without_end_costs_its_recordings(data: DataSet) -> None:
