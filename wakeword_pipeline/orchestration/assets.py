@@ -12,6 +12,7 @@ import dagster as dg
 from wakeword_core.config import SPLITS, Config
 from wakeword_core.errors import WakewordError
 from wakeword_core.files import read_json
+from wakeword_core.graph.packages import require_packages
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.promotion import decide
 from wakeword_core.graph.stage import Input, Judgement, Stage
@@ -106,6 +107,8 @@ def materialize(
                 dg.AssetCheckResult(passed=True, check_name=check.name, description=why) for check in stage.checks
             ],
         )
+    with failures_in_words():
+        require_packages(project, [key.to_user_string() for key in context.run.asset_selection or ()])
     split = next((split for split in SPLITS if context.has_partition_key and split == context.partition_key), None)
     slot = gpu_slot(project.home) if stage.gpu else nullcontext()
     logged = training.of(project) if training else nullcontext()

@@ -8,6 +8,7 @@ import dagster as dg
 from wakeword_core.config import SPLITS, Config, Split
 from wakeword_core.errors import ConfigError
 from wakeword_core.files import digest
+from wakeword_core.graph.packages import require_packages
 from wakeword_core.graph.project import Place, Project
 from wakeword_core.graph.promotion import standing_decision
 from wakeword_core.graph.stage import Stage
@@ -45,7 +46,8 @@ def due(
     Done is what is complete, recorded in Dagster with its content and settings, and checked. What this build has `made`
     counts as recorded, whatever another build of the home has recorded since. What a failed check stops is not due.
     A build has three parts, one after the other: what comes before the splits, the splits, the rest. When all of it is
-    done, the comparison is due where the gate would now decide otherwise. ConfigError for an unknown asset.
+    done, the comparison is due where the gate would now decide otherwise. ConfigError for an unknown asset,
+    MissingDependencyError for packages that what is due needs.
     """
     wanted = places(project, select)
     stopped = _downstream(project, failed_checks(project))
@@ -57,6 +59,8 @@ def due(
     comparison: Place = (COMPARISON, None)
     if not left and comparison in wanted and comparison not in stopped and standing_decision(project) is None:
         left = [comparison]
+    if left:
+        require_packages(project, {stage for stage, _ in left})  # of the whole plan, not of the next run alone
     names = list(project.stages)
     partitioned = [names.index(stage.name) for stage in project.stages.values() if stage.partitioned]
     before = tuple(stage for stage, split in left if split is None and names.index(stage) < min(partitioned, default=0))

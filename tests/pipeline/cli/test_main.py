@@ -15,9 +15,8 @@ from typer.testing import CliRunner
 
 from wakeword_core.config import Config
 from wakeword_core.config.judge import JudgeConfig
-from wakeword_core.errors import DataError, MissingDependencyError
+from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.graph.project import Project
-from wakeword_core.judge import embedding
 from wakeword_pipeline.cli.commands.run import require_judge
 from wakeword_pipeline.cli.main import app, main
 
@@ -234,20 +233,18 @@ def test_an_embedding_that_is_needed_is_told_of_before_there_is_a_home(
 ) -> None:
     (tmp_path / "wakeword.yaml").write_text(f"phrase: robin\n{wanted}\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(embedding, "find_spec", lambda name: None)
-    embedding.speech_embedding.cache_clear()
+    monkeypatch.setitem(sys.modules, "pyopen_wakeword", None)
     status, message = failing(monkeypatch, capsys, "run")
-    assert status == 1 and re.search(r"Google's speech embedding: .* -m pip install -e '/.*\[judge\]'", message)
+    assert status == 1 and re.search(r"needs .*pyopen-wakeword: .* -m pip install -e '/.*\[judge\]'", message)
     assert len(message.splitlines()) == 1 and [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
 
 
-def test_no_embedding_is_needed_for_a_judge_that_is_made_or_not_to_be_made(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(embedding, "find_spec", lambda name: None)
-    embedding.speech_embedding.cache_clear()
-    project = Project(Config(phrase="robin", judge=JudgeConfig(enabled=True)), tmp_path)
+def test_an_encoder_that_is_none_is_told_of_where_a_judge_is_to_be_made(monkeypatch, tmp_path: Path) -> None:
+    judge = JudgeConfig(enabled=True, encoder="transformers", encoder_folder=tmp_path / "nothing")
+    project = Project(Config(phrase="robin", judge=judge), tmp_path)
     project.store.root.mkdir()
     require_judge(project, ["raw_manifest"])
-    with pytest.raises(MissingDependencyError):
+    with pytest.raises(ArtifactError, match=r"nothing is no encoder .*or do without: set judge\.enabled to false"):
         require_judge(project, ["judge_model"])
     monkeypatch.setattr(Project, "find", lambda project, stage: stage == "judge_model" or None)
     require_judge(project, [])

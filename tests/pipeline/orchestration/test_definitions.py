@@ -246,3 +246,17 @@ def test_definitions_load_without_torch_and_mlflow() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("[]", "['pandas']")
+
+
+def test_a_run_from_the_page_names_missing_packages_of_all_that_it_selects(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    tracked = {"tracking": {"trackers": ["wandb"]}}
+    bound = ProjectResource(config_path="", home=str(tmp_path / "home"), settings=tracked)
+    run = define(bound).resolve_implicit_global_asset_job_def().execute_in_process(
+        asset_selection=[dg.AssetKey(name) for name in ("raw_manifest", "trained_model")],
+        instance=dg.DagsterInstance.ephemeral(),
+        raise_on_error=False,
+    )  # fmt: skip
+    failures = [event for event in run.all_events if event.is_step_failure]
+    assert "raw_manifest" in {failure.step_key for failure in failures}
+    assert all("[trackers]" in failure.step_failure_data.user_failure_data.description for failure in failures)

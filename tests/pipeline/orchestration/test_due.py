@@ -1,12 +1,13 @@
 """How a build is cut into runs; what is due when is tested with what makes it."""
 
+import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from wakeword_core.config import SPLITS, Config
-from wakeword_core.errors import ConfigError
+from wakeword_core.errors import ConfigError, MissingDependencyError
 from wakeword_core.graph.project import Project
 from wakeword_pipeline.orchestration.due import Phase, due, places
 
@@ -44,3 +45,11 @@ def test_everything_is_in_the_order_of_the_graph(tmp_path: Path) -> None:
 def test_an_unknown_asset_is_named_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nonsense is not an asset of this project; there are .*raw_manifest"):
         due_of(project(tmp_path), "nonsense")
+
+
+def test_a_package_of_the_last_run_is_missed_before_the_first(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    listening = {"evaluation": {"report": {"recognise": "whisper"}}}
+    with pytest.raises(MissingDependencyError, match=r"espeakng-loader: .*\[speech\]"):
+        due_of(Project(Config.model_validate(listening), tmp_path))
+    due_of(Project(Config.model_validate(listening), tmp_path), "raw_manifest")

@@ -18,6 +18,7 @@ from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config, save_config
 from wakeword_core.errors import WakewordError
 from wakeword_core.files import require_space
+from wakeword_core.graph.packages import require_packages
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Judgement
 from wakeword_core.runtime.exported import CARD_MARKDOWN, MODEL_FILE
@@ -73,6 +74,7 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
     project = options.project()
     home = project.home
     config, synthesis = project.config, project.config.synthesis
+    require_packages(project, select)
     if config.export.tflite.enabled:
         from wakeword_core.export.tflite.make import require_possible
 
@@ -81,10 +83,6 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
         from wakeword_core.speech.synthesis import require_readable
 
         require_readable(config.phrase, synthesis)
-    if config.features.frontend.kind == "micro":
-        from wakeword_core.features.micro import MicroFrontend
-
-        MicroFrontend(config.features.frontend).stream()  # which says what is missing before anything is built
     require_judge(project, select)
     project.require_fitting_models()
     require_space(home, MIN_FREE_BYTES, "a build")
