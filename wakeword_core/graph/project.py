@@ -6,7 +6,7 @@ inputs or other limits.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 
 from wakeword_core.config import Config, SourceConfig, Split
 from wakeword_core.config.data_roots import check_in_data_roots
-from wakeword_core.config.training import THE_CHAMPION
-from wakeword_core.errors import ArtifactError, DataError, WakewordError
+from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.graph.listing import forgotten_in, list_recordings
+from wakeword_core.graph.named_models import NamedModels
 from wakeword_core.graph.stage import (
     Check,
     CheckRun,
@@ -29,34 +30,20 @@ from wakeword_core.graph.stage import (
     read_judgements,
 )
 from wakeword_core.graph.stages import STAGES
-from wakeword_core.graph.stages.manifest import FORGOTTEN_FACET
-from wakeword_core.graph.starting_point import starting_from, starting_point
-from wakeword_core.lineage.given import START, GivenModel, find_given, given_champion, inputs_of
+from wakeword_core.graph.stages.manifest import all_sources
+from wakeword_core.lineage.given import inputs_of
 from wakeword_core.progress import Progress, silent
-from wakeword_core.recordings.copies import refresh_copies
-from wakeword_core.recordings.data_sets.unpacking import unpack_data_sets
-from wakeword_core.recordings.forgotten import FILE as FORGOTTEN_FILE
 from wakeword_core.recordings.forgotten import Forgotten
-from wakeword_core.recordings.scan import Listing, ScanCache, scan
+from wakeword_core.recordings.scan import Listing, ScanCache
 from wakeword_core.registry.history import Registry
 from wakeword_core.stage_names import CHAMPION, MANIFEST, MODEL, RAW_AUDIO
-from wakeword_core.store.artifacts import (
-    CHECKS_FILE,
-    KEY_LENGTH,
-    Artifact,
-    ArtifactStore,
-    Build,
-    artifact_key,
-    artifact_name,
-)
+from wakeword_core.store.artifacts import CHECKS_FILE, KEY_LENGTH, Artifact, ArtifactStore, Build, artifact_name
 from wakeword_core.store.remote import Remote
 
 log = logging.getLogger(__name__)
 
 Place = tuple[str, Split | None]
 """A stage and, of a partitioned one, a split."""
-_TRAINING = "training"
-"""The branch of the configuration that names a model to start from."""
 _MOST_CHAMPIONS = 20
 """Of other builds, one after the other, while a model is compared."""
 
@@ -83,9 +70,7 @@ class Project:
         self.store = ArtifactStore(self.home / "store", self.remote)
         self._fingerprint: str | None = None
         self._complete: dict[Place, Artifact] = {}
-        self._given: dict[str, GivenModel] = {}
-        self._started: Config | None = None
-        self._models_fit = False
+        self.models = NamedModels(self)
 
     @property
     def cache(self) -> Path:
@@ -99,8 +84,6 @@ class Project:
 
     def sources(self) -> list[SourceConfig]:
         """Return every source of recordings: the configured folders, then synthetic speech."""
-        from wakeword_core.graph.stages.manifest import all_sources
-
         speech = self.require("synthetic_speech") if self.config.synthesis.enabled else None
         return all_sources(self.config.data.sources, speech)
 
@@ -115,48 +98,15 @@ class Project:
 
     def listing(self) -> Listing:
         """List every recording in the configured folders, as it is now; unchanged files are not read again."""
-        data, forgotten = self.config.data, self.forgotten()
-        for source in data.sources:  # which may have become a link since the configuration was loaded
-            for folder in (source.path, source.root, *source.link_roots):
-                check_in_data_roots(folder, f"source {source.name!r}:")
-        most_gb = self.config.compute.copies_gb
-        problems = refresh_copies(data.sources, most_gb, self.progress)
-        here = [source for source in data.sources if source.name not in problems]
-        problems |= unpack_data_sets(here, forgotten, most_gb, data.health.max_file_mb, self.progress)
-        listing = scan(
-            data.sources,
-            self.scan_cache(),
-            self.progress,
-            missing=data.missing_source,
-            forgotten=forgotten,
-            problems=problems,
+        listing, self._fingerprint = list_recordings(
+            self.config, self.home, self.cache, self.forgotten(), self.progress
         )
-        if listing.silenced:
-            forgotten = self._remember_silenced(listing.silenced, forgotten)
-        self._fingerprint = forgotten.enter(listing.fingerprint)
         self._look_again()
         return listing
 
     def forgotten(self) -> Forgotten:
         """Return what this home must never use again, as it is known now; DataError where that is lost."""
-        if not (self.home / FORGOTTEN_FILE).exists():
-            for manifest in self.store.cards(MANIFEST):
-                if FORGOTTEN_FACET in manifest.facets:
-                    raise DataError(
-                        f"{self.home / FORGOTTEN_FILE}, which names the recordings to forget, is gone, though "
-                        f"{MANIFEST} {manifest.key} was made without some; restore it from a backup, or write [] to "
-                        "it if nothing is to be forgotten any more"
-                    )
-        return Forgotten.load(self.home)
-
-    def _remember_silenced(self, ids: Collection[str], forgotten: Forgotten) -> Forgotten:
-        """Forget new recordings of forgotten speakers by their bytes, so that no other name brings them back."""
-        try:
-            forgotten = Forgotten.add_to(self.home, ids)
-            self.scan_cache().forget(ids)
-        except WakewordError as error:
-            log.warning("%d new recordings of forgotten speakers are left out, but not noted: %s", len(ids), error)
-        return forgotten
+        return forgotten_in(self.home, self.store)
 
     def registry(self) -> Registry:
         """Return what became of this project's models, as it is known now; DataError when that cannot be read."""
@@ -168,55 +118,6 @@ class Project:
         key = self.registry().opponent(present.key if present else "")
         return self.store.find(MODEL, key) if key else None
 
-    def champion_to_start_from(self) -> str | None:
-        """Return the key of the champion, empty for none, if it is that which the configuration starts from."""
-        if self.config.training.start_from != THE_CHAMPION:
-            return None
-        if self.pinned_champion is not None:
-            return self.pinned_champion
-        champion = self.registry().champion
-        return champion.key if champion else ""
-
-    def config_of(self, stage: Stage) -> Config:
-        """Return the configuration as a stage depends on it: it names the model that `champion` is to start from."""
-        if _TRAINING not in stage.settings or (champion := self.champion_to_start_from()) is None:
-            return self.config
-        if self._started is None:
-            start = starting_point(champion, self.store, self._key_of_training) if champion else None
-            if start:
-                self._given[start.name] = start
-            self._started = starting_from(self.config, start)
-        return self._started
-
-    def _key_of_training(self, start: GivenModel | None) -> str:
-        """Return the key of the trained model if training went on from this one; an error without its inputs."""
-        stage, config = self.stages["trained_model"], starting_from(self.config, start)
-        contents = self._input_contents(stage, None) | inputs_of({START: start} if start else {})
-        return _key(stage, config, None, contents)
-
-    def given_models(self, stage: Stage) -> dict[str, GivenModel]:
-        """Return the finished models that the configuration names for a stage, by the part that they play."""
-        named = stage.models(self.config_of(stage))
-        for name in set(named.values()) - self._given.keys():
-            self._given[name] = find_given(name, self.store)
-        return {part: self._given[name] for part, name in named.items()}
-
-    def require_fitting_models(self) -> None:
-        """Raise what speaks against any of the finished models that the configuration names; looked at once.
-
-        Of a champion to start from it is the champion itself: no recording is looked at to tell.
-        """
-        for stage in () if self._models_fit else self.stages.values():
-            named = stage.models(self.config)
-            if THE_CHAMPION in named.values():
-                champion = self.champion_to_start_from()
-                models = {START: given_champion(champion, self.store)} if champion else {}
-            else:
-                models = self.given_models(stage)
-            if models:
-                stage.fit(self.config, models)
-        self._models_fit = True
-
     def _show(self, what: str, done: int, total: int) -> None:
         self.progress(what, done, total)  # which may be set later
 
@@ -227,7 +128,7 @@ class Project:
     def _look_again(self) -> None:
         """Forget what is complete, and what training goes on from, which follows from that."""
         self._complete.clear()
-        self._started = None
+        self.models.look_again()
 
     def find(self, stage: str, split: Split | None = None) -> Artifact | None:
         """Return the complete artifact that fits the present recordings and settings, or None."""
@@ -258,7 +159,8 @@ class Project:
     def expected_key(self, stage: str, split: Split | None = None) -> str:
         """Return the key that the stage's artifact has, or will have; an error when one of its inputs is not built."""
         wanted = self.stages[stage]
-        return _key(wanted, self.config_of(wanted), split, self._deciding_contents(wanted, split))
+        contents = self.input_contents(wanted, split) | inputs_of(self.models.given_to(wanted))
+        return wanted.key(self.models.config_of(wanted), split, contents)
 
     def require(self, stage: str, split: Split | None = None) -> Artifact:
         """Return the artifact as `find` does; an error that says what to run when there is none."""
@@ -302,10 +204,10 @@ class Project:
         stage = self.stages[name]
         if stage.partitioned != (split is not None):
             raise ArtifactError(f"{name} {'needs a' if stage.partitioned else 'has no'} split")
-        self.require_fitting_models()
+        self.models.require_fitting()
         listings = [self.listing()] if name == MANIFEST else []
-        config, models = self.config_of(stage), self.given_models(stage)
-        deciding = self._input_contents(stage, split) | inputs_of(models)
+        config, models = self.models.config_of(stage), self.models.given_to(stage)
+        deciding = self.input_contents(stage, split) | inputs_of(models)
         inputs = self._artifacts(stage.inputs, split)
 
         def listed() -> Listing | None:
@@ -475,10 +377,8 @@ class Project:
                 artifacts[CHAMPION] = opponent
         return artifacts
 
-    def _deciding_contents(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
-        return self._input_contents(stage, split) | inputs_of(self.given_models(stage))
-
-    def _input_contents(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
+    def input_contents(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]:
+        """Return what each input that decides is now, by name; an error where one is not built."""
         contents: dict[str, dict[str, str]] = {}
         for source in self.deciding_inputs(stage):
             content = self.content_of(source, split)
@@ -486,8 +386,3 @@ class Project:
                 raise not_built(source.name(split))
             contents[source.name(split)] = content
         return contents
-
-
-def _key(stage: Stage, config: Config, split: Split | None, inputs: Mapping[str, Mapping[str, str]]) -> str:
-    contents = {name: source["content"] for name, source in inputs.items()}
-    return artifact_key(contents, stage.deciding_settings(config, split), stage.version)

@@ -22,7 +22,14 @@ from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache
 from wakeword_core.stage_names import StageName
-from wakeword_core.store.artifacts import CHECKS_FILE, Artifact, ArtifactStore, artifact_name, recorded_versions
+from wakeword_core.store.artifacts import (
+    CHECKS_FILE,
+    Artifact,
+    ArtifactStore,
+    artifact_key,
+    artifact_name,
+    recorded_versions,
+)
 from wakeword_core.store.parts import FileEntry, Parts
 from wakeword_core.workers import workers_for
 from wakeword_core.workers.base import Workers
@@ -349,3 +356,8 @@ class Stage:
             **({"split": split} if split else {}),
             **({"files": files} if files else {}),
         }
+
+    def key(self, config: Config, split: Split | None, inputs: Mapping[str, Mapping[str, str]]) -> str:
+        """Return the key of the artifact of `split` that is made from inputs, each {stage, key, content} by name."""
+        contents = {name: source["content"] for name, source in inputs.items()}
+        return artifact_key(contents, self.deciding_settings(config, split), self.version)

@@ -127,7 +127,7 @@ class Comparison:
     def _differences(self, stage: Stage, split: Split | None, last: Artifact) -> list[Cause]:
         sources = self._project.deciding_inputs(stage)
         causes = [cause for source in sources for cause in self._input_difference(source, split, last)]
-        given = inputs_of(self._project.given_models(stage))
+        given = inputs_of(self._project.models.given_to(stage))
         for name, now in given.items():
             if name not in last.inputs:
                 causes.append(Cause("input", f"{name} is new", name))
@@ -135,7 +135,7 @@ class Comparison:
                 causes.append(Cause("input", f"{name} changed", name, last.inputs[name]["key"], now["key"]))
         gone = sorted(last.inputs.keys() - {source.name(split) for source in sources} - given.keys())
         causes += [Cause("input", f"{name} is no longer used", name) for name in gone]
-        causes += setting_causes(last.config, stage.deciding_settings(self._project.config_of(stage), split))
+        causes += setting_causes(last.config, stage.deciding_settings(self._project.models.config_of(stage), split))
         return causes + code_cause(last.code_version, stage.version)
 
     def _input_difference(self, source: Input, split: Split | None, last: Artifact) -> list[Cause]:

@@ -171,7 +171,7 @@ def _request(phase: Phase, project: ProjectResource, opened: Project, watch: Wat
 
     The manifest is of the recordings as its run finds them; what follows is of those that it lists.
     """
-    champion = opened.champion_to_start_from()
+    champion = opened.models.champion_to_start_from()
     started = [] if champion is None else [champion]
     key = digest([asdict(phase), watch.building, watch.since, opened.config.model_dump(mode="json"), *started])
     fingerprint = "" if MANIFEST in phase.assets else watch.building

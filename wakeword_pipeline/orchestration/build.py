@@ -50,7 +50,7 @@ def run_build(project: Project, instance: dg.DagsterInstance, select: Sequence[s
     """
     built: list[str] = []
     if project.pinned_champion is None:
-        project.pinned_champion = project.champion_to_start_from()
+        project.pinned_champion = project.models.champion_to_start_from()
     if (COMPARISON, None) in places(project, select):
         set_aside_damaged(project)
     phases = due(project, instance, select)

@@ -57,13 +57,9 @@ def test_a_model_that_does_not_stream_is_handed_on_alone(own_home) -> None:
 
 
 def test_teachers_and_the_model_that_training_went_on_from_are_named_and_not_mistaken_for_it(own_home) -> None:
-    class Taught(BundledProject):
-        def require_fitting_models(self) -> None:
-            """Files of a few bytes fit nothing."""
-
     older = own_home.project().require("calibrated_model")
     changes = {"training.teacher.models": [older.key], "training.start_from": older.key[:12]}
-    project = Taught(own_home.config.changed({**changes, "training.schedule.epochs": 3}), own_home.path)
+    project = BundledProject(own_home.config.changed({**changes, "training.schedule.epochs": 3}), own_home.path)
     project.build_all()
     bundle, given = project.require("model_bundle"), {"stage": "calibrated_model", "key": older.key, "phrase": "robin"}
     card = read_json(bundle.file("model_card.json"))

@@ -109,7 +109,7 @@ def test_another_champion_in_the_midst_of_a_build_is_for_the_next_one(rivals: Ri
     decide(other)
     record(rivals)
     going = project(rivals)
-    going.pinned_champion = going.champion_to_start_from()
+    going.pinned_champion = going.models.champion_to_start_from()
     for stage in going.stages.values():
         if stage.name == "calibrated_model":
             promote(going, other.require(MODEL).key, "", force=True)

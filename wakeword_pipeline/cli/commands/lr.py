@@ -33,7 +33,7 @@ def _find(project: Project, rates: tuple[float, float, int], out: Path | None, *
     inputs: dict[str, Artifact] = {
         source.stage: project.require(source.stage) for source in project.deciding_inputs(stage) if source.split is None
     }
-    models = project.given_models(stage)
+    models = project.models.given_to(stage)
     # torch loads in seconds: only now, when there is something to learn from
     from wakeword_core.evaluation.measure.plots import rate_curve
     from wakeword_core.features.store import open_windows

@@ -84,7 +84,7 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
 
         require_readable(config.phrase, synthesis)
     require_judge(project, select)
-    project.require_fitting_models()
+    project.models.require_fitting()
     require_space(home, MIN_FREE_BYTES, "a build")
     prepare_home(home, options.config)
     banner(project.config, home)
