@@ -5,11 +5,11 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from in_thread import answering
 
 from wakeword_core import npm as npm_module
 from wakeword_core.errors import ConfigError
@@ -64,12 +64,9 @@ def npm(monkeypatch):
         def log_message(self, *_) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Registry)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{server.server_port}/npm/")
-    yield Registry
-    server.shutdown()
-    server.server_close()
+    with answering(Registry) as url:
+        monkeypatch.setenv("npm_config_registry", f"{url}/npm/")
+        yield Registry
 
 
 def test_the_pinned_files_and_nothing_else_are_kept_and_fetched_once(npm, tmp_path) -> None:

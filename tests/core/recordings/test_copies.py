@@ -5,14 +5,14 @@ import json
 import logging
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from in_thread import answering
 
 pytest.importorskip("obstore", reason="the extra remote is not installed")
 
@@ -284,11 +284,8 @@ class Web(SimpleHTTPRequestHandler):
 @pytest.fixture
 def web(recordings: Path) -> Iterator[str]:
     """The recordings on a web server."""
-    handler = functools.partial(Web, directory=str(recordings))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with answering(functools.partial(Web, directory=str(recordings))) as url:
+        yield url
 
 
 def test_a_list_on_a_web_server_names_the_recordings(source: Source, web: str, write_tone) -> None:

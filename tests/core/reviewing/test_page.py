@@ -1,13 +1,9 @@
 """The page in a real browser: by keys alone, by several people at once, in light and dark, for everybody."""
 
-import threading
-import time
-from contextlib import contextmanager
-
 import pytest
-import uvicorn
 from accessibility import violations
-from chromium import chromium
+from chromium import chromium, visiting, wait_for_colours
+from in_thread import served
 from kept_captures import WORD, keep_captures
 
 from wakeword_core.recordings.captured import Opinion, read_reviews, save_review, sound_of
@@ -21,28 +17,11 @@ window.plays = 0;
 const start = AudioBufferSourceNode.prototype.start;
 AudioBufferSourceNode.prototype.start = function (...given) { window.plays++; return start.apply(this, given); };
 """
-COLOURS = """(id) => {
-  const canvas = document.getElementById(id);
-  const pixels = new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer);
-  return new Set(pixels).size;
-}"""
 
 
-@contextmanager
 def running(captured, token=""):
-    """The address of a server in a thread."""
-    app = create_app(captured, Defaults("anna", "parent", "CC0-1.0"), token)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join()
+    """A server in a thread."""
+    return served(create_app(captured, Defaults("anna", "parent", "CC0-1.0"), token), ws="none")
 
 
 @pytest.fixture(scope="module")
@@ -53,32 +32,27 @@ def browser():
 
 @pytest.fixture
 def address(folder, model):
-    with running(CapturedSound(folder, model)) as url:
-        yield url
+    with running(CapturedSound(folder, model)) as at:
+        yield at.url
 
 
 @pytest.fixture
 def visit(browser, address):
-    """The function that opens an address as somebody; no page may complain in the console unless told.
+    """The function that opens an address as somebody.
 
     Pages of `address` are closed before its server ends; those of other servers a test closes itself.
     """
-    complaints, contexts = [], []
+    contexts = []
+    with visiting() as visit_in:
 
-    def open_page(url, complaint="(none)", **options):
-        contexts.append(browser.new_context(**options))
-        contexts[-1].set_default_timeout(30_000)
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: complaints.append(message.text) if complaint not in message.text else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.add_init_script(COUNT_PLAYS)
-        page.goto(url)
-        return page
+        def open_page(url, complaint="(none)", **options):
+            contexts.append(browser.new_context(**options))
+            contexts[-1].set_default_timeout(30_000)
+            return visit_in(contexts[-1], url, COUNT_PLAYS, complaint)
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        yield open_page
+        for context in contexts:
+            context.close()
 
 
 def told(page, text) -> None:
@@ -107,7 +81,7 @@ def test_a_folder_is_reviewed_with_keys_alone(visit, address, folder, names) -> 
     told(page, "3 of 3 are left to review.")
     heard(page)
     for picture in ("scores", "waveform", "mel"):
-        page.wait_for_function(f"({COLOURS})('{picture}') > 3")
+        wait_for_colours(page, picture, 3)
     page.keyboard.press("Space")
     page.wait_for_function("window.plays === 1")
     page.keyboard.press("y")
@@ -202,7 +176,7 @@ def test_where_the_word_is_can_be_drawn_typed_and_left_open(visit, address, fold
 def test_two_people_see_each_other_and_neither_overrules_the_other_unseen(visit, folder, names, address, model) -> None:
     """In two browsers, on two servers."""
     with running(CapturedSound(folder, model)) as other:
-        anna, ben = visit(address, "409 (Conflict)"), visit(other, "409 (Conflict)")
+        anna, ben = visit(address, "409 (Conflict)"), visit(other.url, "409 (Conflict)")
         heard(anna)
         heard(ben)
         ben.get_by_label("You are").fill("ben")
@@ -230,8 +204,8 @@ def test_two_people_see_each_other_and_neither_overrules_the_other_unseen(visit,
 
 
 def test_captures_that_come_are_shown_and_a_server_that_goes_away_is_a_sentence(visit, folder, names) -> None:
-    with running(CapturedSound(folder)) as url:
-        page = visit(url, "ERR_CONNECTION_REFUSED")
+    with running(CapturedSound(folder)) as at:
+        page = visit(at.url, "ERR_CONNECTION_REFUSED")
         heard(page)
         assert page.is_hidden("#trace")
         page.select_option("#filter", "no")
@@ -245,8 +219,8 @@ def test_captures_that_come_are_shown_and_a_server_that_goes_away_is_a_sentence(
 
 
 def test_the_page_asks_for_the_token_where_the_server_does(visit, folder) -> None:
-    with running(CapturedSound(folder), token="s3cret") as url:
-        page = visit(url, "401 (Unauthorized)")
+    with running(CapturedSound(folder), token="s3cret") as at:
+        page = visit(at.url, "401 (Unauthorized)")
         page.get_by_label("access token").fill("wrong")
         page.keyboard.press("Enter")
         page.get_by_role("alert").filter(has_text="The token is wrong").wait_for()

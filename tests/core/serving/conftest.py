@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,26 +141,6 @@ def process(folder, tmp_path):
             finally:
                 running.send_signal(signal.SIGCONT)
                 running.kill()
-
-    return start
-
-
-@pytest.fixture(scope="session")
-def in_thread():
-    """`with in_thread(app, ...) as (port, server):` an application that uvicorn runs in a thread."""
-    import uvicorn
-
-    from wakeword_core.serving.network import listening_socket
-
-    @contextmanager
-    def start(app, **options):
-        with listening_socket("127.0.0.1", 0) as listener:
-            server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level=30, **{"http": "h11", **options}))
-            thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-            thread.start()
-            yield listener.getsockname()[1], server
-            server.should_exit = True
-            thread.join()
 
     return start
 

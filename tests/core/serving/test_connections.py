@@ -8,6 +8,7 @@ import urllib.request
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import Response
+from in_thread import served
 
 from wakeword_core.serving.connections import PromptConnections
 
@@ -19,7 +20,7 @@ class Impatient(PromptConnections):
 
 
 @pytest.fixture(scope="module")
-def port(in_thread):
+def port():
     app = FastAPI()
 
     @app.get("/slow")
@@ -31,7 +32,7 @@ def port(in_thread):
     async def large() -> Response:
         return Response(bytes(10_000_000))
 
-    with in_thread(app, http=Impatient, timeout_graceful_shutdown=1) as (found, _):
+    with served(app, http=Impatient, timeout_graceful_shutdown=1) as (found, _):
         yield found
 
 

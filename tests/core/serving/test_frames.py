@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from in_thread import served
 
 from wakeword_core.config import ServingConfig
 from wakeword_core.serving.app import create_app
@@ -66,10 +67,10 @@ class Address:
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path, in_thread) -> Iterator[Address]:
+def server(folder: Path) -> Iterator[Address]:
     app = create_app(Service(ServingConfig(max_streams=8), folder))
     options = {"ws_ping_interval": 0.5, "ws_ping_timeout": 0.5, "limit_concurrency": LIMIT}
-    with in_thread(app, ws=Impatient, **options) as (port, running):
+    with served(app, ws=Impatient, **options) as (port, running):
         yield Address(port)
         running.force_exit = True
 

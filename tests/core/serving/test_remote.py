@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from in_thread import served
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -32,8 +33,8 @@ def judge_at(model):
 
 
 @pytest.fixture
-def server(folder, in_thread):
-    """`with in_thread(server(...))`: the application of a server."""
+def server(folder):
+    """`with served(server(...))`: the application of a server."""
 
     def make(token="", **settings):
         return create_app(Service(ServingConfig.model_validate(settings), folder), token)
@@ -55,19 +56,19 @@ def lines(caplog):
     return [record.getMessage() for record in caplog.records if record.name == remote.__name__]
 
 
-def test_what_the_server_hears_too_counts(judge_at, server, in_thread, model, sound, caplog):
+def test_what_the_server_hears_too_counts(judge_at, server, model, sound, caplog):
     pcm = sound(5.0, level=400)  # of which the highest score is 0.95
     expected = [round(one.time, 3) for one in model.detect(pcm)]
     for threshold, counts in ((0.5, expected), (0.96, [])):
-        with in_thread(server(cascade={"sentry_threshold": threshold})) as (port, _):
+        with served(server(cascade={"sentry_threshold": threshold})) as (port, _):
             judge = judge_at(f"http://127.0.0.1:{port}")
             judge.begin()
             assert listened(judge, model, pcm) == counts
     assert len(expected) == 3 and lines(caplog) == []
 
 
-def test_a_server_with_a_token_is_asked_with_it(judge_at, server, in_thread, model, sound):
-    with in_thread(server("secret")) as (port, _):
+def test_a_server_with_a_token_is_asked_with_it(judge_at, server, model, sound):
+    with served(server("secret")) as (port, _):
         with pytest.raises(JudgeError, match="the token is wrong"):
             judge_at(f"http://127.0.0.1:{port}", token="wrong").begin()
         judge = judge_at(f"http://127.0.0.1:{port}", "reject", "secret")
@@ -75,12 +76,12 @@ def test_a_server_with_a_token_is_asked_with_it(judge_at, server, in_thread, mod
         assert len(listened(judge, model, sound(1.5))) == 1
 
 
-def test_who_cannot_judge_is_said_at_the_beginning(judge_at, server, in_thread):
-    with in_thread(server()) as (port, _), pytest.raises(ConfigError, match="cannot confirm 'computer'; it knows hey"):
+def test_who_cannot_judge_is_said_at_the_beginning(judge_at, server):
+    with served(server()) as (port, _), pytest.raises(ConfigError, match="cannot confirm 'computer'; it knows hey"):
         judge_at(f"http://127.0.0.1:{port}", words=("hey robin", "computer")).begin()
     for answer in (HTMLResponse("welcome"), Response(status_code=404), Response(b"\xff", 200), Response(b"{}", 200)):
         pages = Starlette(routes=[Route("/v1/model", lambda request, answer=answer: answer)])
-        with in_thread(pages) as (port, _), pytest.raises(JudgeError, match="is no server of ours"):
+        with served(pages) as (port, _), pytest.raises(JudgeError, match="is no server of ours"):
             judge_at(f"http://127.0.0.1:{port}").begin()
     for url in ("127.0.0.1:8765", "ftp://a", "http://", "", "http://[::1", "file:///etc/passwd"):
         with pytest.raises(ConfigError, match=r"like http://127\.0\.0\.1:8765"):
@@ -101,11 +102,11 @@ def test_where_no_server_is_the_policy_decides_and_one_line_says_so(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_server_that_is_busy_or_fails_is_absent(judge_at, in_thread, model, sound, caplog, status):
+def test_a_server_that_is_busy_or_fails_is_absent(judge_at, model, sound, caplog, status):
     busy = Starlette(
         routes=[Route("/{path:path}", lambda request: Response(status_code=status), methods=["GET", "POST"])]
     )
-    with in_thread(busy) as (port, _):
+    with served(busy) as (port, _):
         judge = judge_at(f"http://127.0.0.1:{port}")
         judge.begin()
         assert len(listened(judge, model, sound(3.0))) == 2
@@ -143,13 +144,13 @@ def test_a_question_holds_nothing_up_and_answers_keep_their_order(judge_at, mode
     assert times == sorted(times) and len(times) == 4 and max(asked) == 2.5 * 16_000
 
 
-def test_a_server_that_comes_back_is_asked_again(judge_at, server, in_thread, model, sound, caplog):
+def test_a_server_that_comes_back_is_asked_again(judge_at, server, model, sound, caplog):
     """One that confirms nothing, in the middle of a stream."""
     caplog.set_level("INFO", remote.__name__)
     pcm, detector, counted = sound(10.5, level=400), Detector(model), []
     judge = judge_at(NOWHERE)
     nowhere = judge._client
-    with in_thread(server(cascade={"sentry_threshold": 0.96})) as (port, _):
+    with served(server(cascade={"sentry_threshold": 0.96})) as (port, _):
         for third, client in enumerate([nowhere, JudgeClient(f"http://127.0.0.1:{port}"), nowhere]):
             judge._client = client
             piece = pcm[third * 56_000 : (third + 1) * 56_000]

@@ -12,6 +12,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+from in_thread import served
 from listening import listening
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -193,9 +194,9 @@ def test_who_sends_too_much_at_once_sees_why(server):
     assert "413" in status and json.loads(answer)["code"] == "too_large"
 
 
-def test_a_request_that_is_cut_off_at_the_end_is_told_so(folder, in_thread, caplog):
+def test_a_request_that_is_cut_off_at_the_end_is_told_so(folder, caplog):
     app = create_app(Service(ServingConfig(), folder))
-    with in_thread(app, timeout_graceful_shutdown=0.2) as (port, server):
+    with served(app, timeout_graceful_shutdown=0.2) as (port, server):
         connection = socket.create_connection(("127.0.0.1", port), timeout=10)
         connection.sendall(HEAD.replace(b"PORT", str(port).encode()) + b"Content-Length: 1000\r\n\r\nRIFF")
         while not server.server_state.tasks:

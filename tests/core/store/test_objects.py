@@ -1,11 +1,11 @@
 """What is asked of a store elsewhere, and what is said of its names."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from in_thread import answering
 
 pytest.importorskip("obstore", reason="the extra remote is not installed")
 
@@ -28,10 +28,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]:
 
     for name in SERVERS:
         monkeypatch.delenv(name, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", paths
-        server.shutdown()
+    with answering(Nothing) as url:
+        yield url, paths
 
 
 def test_a_container_of_azure_is_that_of_the_account_in_the_url(

@@ -1,12 +1,10 @@
 """The page in a real browser, whose microphone hears a synthetic voice."""
 
-import threading
-import time
 from contextlib import contextmanager
 
 import pytest
-import uvicorn
-from chromium import chromium
+from chromium import REFUSED, hearing_chromium, visiting
+from in_thread import served
 from spoken import RATE, take
 
 from wakeword_core.audio import from_pcm16, write_audio
@@ -17,24 +15,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.server]
 
 SAID_AT = 2.6
 """Seconds after the microphone was opened, of which 1.5 are to get ready."""
-REFUSED = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError'); };"
-
-
-@contextmanager
-def served(plan):
-    """The address of the page of a plan."""
-    app = create_app(plan, "Anna", "data:\n  sources: []")
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -42,36 +22,24 @@ def context(tmp_path_factory):
     """A window of Chromium that hears the phrase once in nine seconds."""
     recording = tmp_path_factory.mktemp("sound") / "said.wav"
     write_audio(recording, from_pcm16(take(SAID_AT, seconds=9.0)), RATE)
-    with (
-        chromium(
-            "--use-fake-ui-for-media-stream",
-            "--use-fake-device-for-media-stream",
-            f"--use-file-for-fake-audio-capture={recording}",
-        ) as browser,
-        browser.new_context() as opened,
-    ):
+    with hearing_chromium(recording) as browser, browser.new_context() as opened:
         opened.set_default_timeout(20_000)
         yield opened
 
 
 @pytest.fixture
 def visit(context, plan):
-    """The function that opens the page of a plan; it may complain of nothing in the console."""
-    complaints = []
+    """The function that opens the page of a plan."""
+    with visiting() as visit_in:
 
-    @contextmanager
-    def open_page(script="", **asked):
-        with served(plan(**asked)) as url:
-            page = context.new_page()
-            page.on("console", lambda message: complaints.append(message.text))
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.add_init_script(script)
-            page.goto(url)
-            yield page
-            page.close()
+        @contextmanager
+        def open_page(script="", **asked):
+            with served(create_app(plan(**asked), "Anna", "data:\n  sources: []"), ws="none") as at:
+                page = visit_in(context, at.url, script)
+                yield page
+                page.close()
 
-    yield open_page
-    assert complaints == []
+        yield open_page
 
 
 def begin(page) -> None:

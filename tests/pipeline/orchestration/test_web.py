@@ -1,24 +1,20 @@
 """Dagster's pages behind their guard: who uses them may do everything, and no page of another origin anything."""
 
 import base64
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
 import pytest
-import uvicorn
 from chromium import chromium
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster_webserver.app import create_app_from_workspace_process_context
+from in_thread import served
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.testclient import TestClient, WebSocketDenialResponse
-from starlette.types import ASGIApp
 
-from wakeword_core.serving.network import listening_socket
 from wakeword_pipeline.orchestration.web import PagesGuard
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
@@ -217,30 +213,20 @@ const all = Promise.allSettled([
 @pytest.mark.server
 def test_a_page_of_another_origin_in_a_browser_changes_nothing(pages: Pages) -> None:
     """On another site, as `localhost` is for `127.0.0.1`, and on the same one, behind another port."""
-    with chromium() as browser, running(pages.app(("127.0.0.1",), "")) as url:
+    app, options = pages.app(("127.0.0.1",), ""), {"ws": "auto", "lifespan": "off", "log_level": "critical"}
+    with served(app, **options) as at, chromium() as browser:
+        url = at.url
         text = EVIL.replace("URL", url).replace("WS", url.replace("http", "ws")).replace("QUERY", quote(pages.deletion))
         page = browser.new_page()
         statuses: list[int] = []
         page.on("response", lambda answer: statuses.append(answer.status) if answer.url.startswith(url) else None)
-        with running(HTMLResponse(text)) as elsewhere:
+        with served(HTMLResponse(text), **options) as elsewhere:
             for name in ("localhost", "127.0.0.1"):
-                page.goto(elsewhere.replace("127.0.0.1", name), wait_until="load")
+                page.goto(elsewhere.url.replace("127.0.0.1", name), wait_until="load")
                 assert page.evaluate("all")[-1]["value"] == "refused"
         assert set(statuses) == {403} and len(statuses) >= 2 * 7 and not pages.is_changed()
         page.goto(f"{url}/runs")  # as the pages themselves ask
         expect(page.get_by_text(pages.run_id[:8]).first).to_be_visible()
-
-
-@contextmanager
-def running(app: ASGIApp) -> Iterator[str]:
-    """The address of an application that runs in a thread."""
-    with listening_socket("127.0.0.1", 0) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = server.force_exit = True
-        thread.join()
 
 
 def test_who_uses_the_pages_reads_and_changes(pages: Pages) -> None:

@@ -1,9 +1,11 @@
 """A server with the page, a model that hears tones, and a browser whose microphone hears a file."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from chromium import hearing_chromium, visiting
 
 from wakeword_core.audio import from_pcm16, write_audio
 from wakeword_core.config import DetectorConfig
@@ -13,7 +15,7 @@ from wakeword_core.serving.page.onnxruntime_web import PACKAGE
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from page_server import hearing_chromium, running
+from page_server import running
 from tone_model import RATE, tone_model, tones
 
 CACHE = Path(__file__).parents[4] / ".wakeword" / "cache"
@@ -55,8 +57,8 @@ def recording(tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(tone_models, onnxruntime_web_cache):
     """Where the page is served."""
-    with running(tone_models[0], onnxruntime_web_cache) as url:
-        yield url
+    with running(tone_models[0], onnxruntime_web_cache) as at:
+        yield at.url
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +71,8 @@ def context(recording):
 
 @pytest.fixture
 def visit(context):
-    """The function that opens an address once `script` ran there; no page may complain in the console unless told."""
-    complaints = []
-
-    def open_page(url, script="", complaint="(none)"):
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if complaint not in message.text else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.add_init_script(script)
-        page.goto(url)
-        return page
-
-    yield open_page
-    for page in context.pages:
-        page.close()
-    assert complaints == []
+    """The function that opens an address once `script` ran there."""
+    with visiting() as visit_in:
+        yield partial(visit_in, context)
+        for page in context.pages:
+            page.close()

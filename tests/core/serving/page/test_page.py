@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from chromium import REFUSED, colours
 from page_server import NOWHERE, running
 from tone_model import RATE, tones
 
@@ -29,13 +30,7 @@ const usual = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
 navigator.mediaDevices.getUserMedia = (wanted) =>
   new Promise((resolve) => (window.allow = () => resolve(usual(wanted))));
 """
-REFUSED = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError'); };"
 NO_MICROPHONES = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined });"
-COLOURS = """(id) => {
-  const canvas = document.getElementById(id);
-  const pixels = new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer);
-  return new Set(pixels).size;
-}"""
 
 
 def ready(page):
@@ -71,7 +66,7 @@ def test_the_microphone_is_heard_and_shown(visit, address) -> None:
     assert page.evaluate("document.getElementById('level').value") > 0
     assert page.evaluate("window.tones") == len(detected(page))
     for picture in ("scores", "waveform", "mel"):
-        assert page.evaluate(COLOURS, picture) > 3
+        assert colours(page, picture) > 3
     page.click("text=Stop the microphone")
     assert page.inner_text("#state") == "Ready."
     before = page.inner_text("#span")
@@ -90,8 +85,8 @@ def test_without_onnxruntime_web_the_server_scores_and_the_page_says_why(
     visit, tone_models, tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setenv("npm_config_registry", NOWHERE)
-    with running(tone_models[0], tmp_path, token="s3cret") as url:
-        page = visit(url, complaint="401 (Unauthorized)")
+    with running(tone_models[0], tmp_path, token="s3cret") as at:
+        page = visit(at.url, complaint="401 (Unauthorized)")
         page.fill("text=access token", "wrong")
         assert page.is_hidden("role=alert")
         page.keyboard.press("Enter")
@@ -170,8 +165,8 @@ def test_a_microphone_that_cannot_be_had_is_a_sentence(visit, address) -> None:
 def test_the_model_moves_while_it_listens_and_a_server_that_goes_away_is_a_sentence(
     visit, tone_models, onnxruntime_web_cache
 ) -> None:
-    with running(tone_models[0], onnxruntime_web_cache) as url:
-        page = ready(visit(url))
+    with running(tone_models[0], onnxruntime_web_cache) as at:
+        page = ready(visit(at.url))
         page.click("text=Start the microphone")
         page.locator("#detections tr").first.wait_for()
         page.check("text=on the server")
@@ -236,8 +231,8 @@ def test_it_fits_a_telephone_can_be_read_and_has_names_for_all_that_is_used(visi
 
 
 def test_without_a_model_card_it_tells_what_validation_gave(visit, tone_models, onnxruntime_web_cache) -> None:
-    with running(tone_models[1], onnxruntime_web_cache) as url:
-        page = visit(url)
+    with running(tone_models[1], onnxruntime_web_cache) as at:
+        page = visit(at.url)
         page.locator("#card", has_text="12.5 % on validation").wait_for()
         page.close()
 

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from page_server import hearing_chromium, running
+from chromium import hearing_chromium
+from page_server import running
 
 from wakeword_core.audio import read_pcm16
 from wakeword_core.runtime import WakewordModel
@@ -25,9 +26,9 @@ def test_the_words_in_a_real_recording_are_heard(onnxruntime_web_cache) -> None:
     model = WakewordModel(MODEL)
     expected = model.detect(read_pcm16(Path(RECORDING), model.sample_rate))
     assert expected, "the recording holds no wake word that this model hears"
-    with running(Path(MODEL), onnxruntime_web_cache) as url, hearing_chromium(RECORDING) as browser:
+    with running(Path(MODEL), onnxruntime_web_cache) as at, hearing_chromium(RECORDING) as browser:
         page = browser.new_page()
-        page.goto(url)
+        page.goto(at.url)
         page.click("text=Start the microphone")
         page.locator("#detections tr", has_text=expected[0].label).first.wait_for()
         page.set_input_files("#file", RECORDING)
