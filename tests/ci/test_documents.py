@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from wakeword_core import __version__
 from wakeword_core.config import Config
 from wakeword_core.config.loading import with_settings
 from wakeword_core.graph.stages import STAGES
@@ -49,3 +50,10 @@ def test_advice_names_settings_and_checks_that_there_are():
             with_settings(Config(), {name: yaml.safe_load(value)})
     checks = {check.name for stage in STAGES for check in stage.checks}
     assert set(re.findall(r"checks? `(\w+)`", text)) | {"training_healthy", "enough_recordings"} <= checks
+
+
+def test_a_version_is_the_same_wherever_it_is_told():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    newest = re.findall(r"^## \[(.+)\](?: - (.+))?$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest[0] == ("Unreleased", "")
+    assert newest[1] == (citation["version"], str(citation["date-released"])) and citation["version"] == __version__

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from wakeword_core import __version__
 from wakeword_core.config import Config
 from wakeword_core.errors import ConfigError
 from wakeword_pipeline.cli import logs
@@ -116,7 +117,7 @@ def test_banner_tells_version_device_data_and_config(capsys):
     logs.banner(config, Path("/home/x/.wakeword"), "cuda: A GPU, 80 GiB")
     text = capsys.readouterr().err
     for expected in (
-        "wakeword 0.1.0",
+        f"wakeword {__version__}",
         "torch 2.",
         "cuda: A GPU, 80 GiB",
         "alexa",
