@@ -5,15 +5,23 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
+import reference
+import typer
 import yaml
+from documents import named_in
 
 from wakeword_core import __version__
 from wakeword_core.config import Config
 from wakeword_core.config.loading import with_settings
 from wakeword_core.graph.stages import STAGES
+from wakeword_pipeline.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("benchmarks/*.md")]
+
+OF_TODAY = [path for path in DOCUMENTS if path.name not in ("CHANGELOG.md", "NOTES.md")]
+"""What others were called once stands in the history alone."""
+ENDINGS = {"db", "json", "lock", "md", "onnx", "org", "py"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -57,3 +65,33 @@ def test_a_version_is_the_same_wherever_it_is_told():
     newest = re.findall(r"^## \[(.+)\](?: - (.+))?$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest[0] == ("Unreleased", "")
     assert newest[1] == (citation["version"], str(citation["date-released"])) and citation["version"] == __version__
+
+
+@pytest.fixture(scope="module")
+def settings() -> set[str]:
+    """Dotted names of all settings and groups of them."""
+    names = set(Config.model_fields)
+    for section in reference.settings_page().split("{ #")[1:]:
+        group = section.partition(" }")[0].partition("-")[0]
+        names |= {group, *(f"{group}.{name}" for name in re.findall(r"<tr><td><code>(\w+)</code>", section))}
+    return names
+
+
+@pytest.mark.parametrize("document", OF_TODAY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_settings_that_are_named_are_there(document: Path, settings: set[str]) -> None:
+    named = {name for code in named_in(document) for name in re.findall(r"\b[a-z_]+(?:\.[a-z_0-9]+)+\b", code)}
+    of_ours = {
+        name for name in named if name.partition(".")[0] in Config.model_fields and not ENDINGS & set(name.split("."))
+    }
+    assert {name.removeprefix("search.space.") for name in of_ours} - settings == set()
+
+
+@pytest.mark.parametrize("document", OF_TODAY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_have_the_options_that_are_named(document: Path) -> None:
+    commands = typer.main.get_command(app).commands
+    for code in named_in(document):
+        called = re.match(r"(?:\S*/)?wakeword ([a-z]\S*)(.*?)(?:\s{3}|\s#|;|$)", code)
+        if called:
+            assert called[1] in commands, code
+            options = {option for one in commands[called[1]].params for option in (*one.opts, *one.secondary_opts)}
+            assert set(re.findall(r"(?<=\s)--[a-z-]+", called[2])) <= options, code

@@ -3,41 +3,22 @@
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from documents import BEHIND_MAKE, ROOT, TUTORIALS, blocks, typed
 
 from wakeword_core.config.loading import load_config
 from wakeword_core.export.tflite.limits import problems
 from wakeword_core.graph.stages import STAGES
 from wakeword_pipeline.cli.main import app
 
-ROOT = Path(__file__).parents[2]
-TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 STEP_BY_STEP = [*TUTORIALS, ROOT / "README.md", ROOT / "docs" / "start.md"]
 OF_THE_SHELL = {".", "cd", "cp", "esphome", "mkdir"}
 """Other programs that tutorials may use."""
-BEHIND_MAKE = {"run": "demo", "ui": "ui"}
-"""Target of the Makefile -> command of which its ARGS are options."""
 COMMANDS: Any = typer.main.get_command(app)
-
-
-def blocks(document: Path, *languages: str) -> Iterator[str]:
-    """Blocks of code of a document in some languages."""
-    for language, text in re.findall(r"^```(\w*)\n(.*?)^```$", document.read_text("utf-8"), re.DOTALL | re.MULTILINE):
-        if language in languages:
-            yield text
-
-
-def typed(document: Path) -> Iterator[list[str]]:
-    """The words of each line that a document tells people to type."""
-    for block in blocks(document, "sh", ""):
-        for line in block.splitlines():
-            if words := shlex.split(line, comments=True):
-                yield words
 
 
 def parsed(words: list[str]) -> dict[str, Any]:
