@@ -7,6 +7,8 @@ from wakeword_core.errors import ConfigError
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "views": ("training.sampling.clean_share=1",),
     "speed": ("features.augment.speed_probability=0",),
+    "tempo": ("features.augment.tempo_probability=0",),
+    "pitch": ("features.augment.pitch_probability=0",),
     "rooms": ("features.augment.rir_probability=0",),
     "stored-noise": ("features.augment.noise_probability=0",),
     "devices": ("features.augment.device_probability=0",),

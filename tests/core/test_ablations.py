@@ -10,7 +10,7 @@ from wakeword_core.errors import ConfigError
 EVERYTHING = ["training.augment.shift_frames=4", "training.augment.isolate_probability=0.2", "synthesis.words=9"]
 EVERYTHING += ["training.augment.mixup_alpha=0.3"]
 EVERYTHING += ["training.augment.gain_db=[-3, 3]", "training.augment.style_probability=0.3"]
-EVERYTHING += ["features.augment.device_probability=0.3"]
+EVERYTHING += [f"features.augment.{name}_probability=0.3" for name in ("device", "tempo", "pitch")]
 
 
 def changed(one: object, other: object, name: str = "") -> set[str]:

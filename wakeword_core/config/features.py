@@ -132,6 +132,9 @@ _OTHER_LEVELS = DecidesIf(lambda augment: augment.level_dbfs is not None)
 _WITH_DRY_SOUND = DecidesIf(lambda augment: augment.room_share != (1.0, 1.0))
 _Level = Annotated[float, Field(ge=-60, le=-10)]
 _Share = Annotated[float, Field(ge=0, le=1)]
+_WITH_TEMPO = DecidesIf(lambda augment: bool(augment.tempo_probability))
+_WITH_PITCH = DecidesIf(lambda augment: bool(augment.pitch_probability))
+_Semitones = Annotated[float, Field(ge=-12, le=12)]
 _WITH_PLUGINS = DecidesIf(lambda augment: bool(augment.plugins))
 
 
@@ -167,6 +170,18 @@ class AugmentConfig(Settings):
     rt60_seconds: tuple[float, float] = Field((0.15, 0.7), description="Reverberation time of generated rooms.")
     speed_probability: float = Field(0.6, ge=0, le=1, description="How often speed (and pitch with it) changes.")
     speed: tuple[float, float] = Field((0.9, 1.1), description="Speed factor, from and to.")
+    tempo_probability: Annotated[float, _WITH_TEMPO] = Field(
+        0.0, ge=0, le=1, description="How often sound goes by faster or slower and keeps its pitch (time stretch)."
+    )
+    tempo: Annotated[tuple[float, float], _WITH_TEMPO] = Field(
+        (0.85, 1.2), description="Factor of the tempo, from and to, besides that of the speed."
+    )
+    pitch_probability: Annotated[float, _WITH_PITCH] = Field(
+        0.0, ge=0, le=1, description="How often sound is higher or lower, formants too, and keeps its tempo."
+    )
+    pitch_semitones: Annotated[tuple[_Semitones, _Semitones], _WITH_PITCH] = Field(
+        (-2.0, 2.0), description="Semitones by which it is higher, from and to, besides what the speed does."
+    )
     device_probability: Annotated[float, _WITH_DEVICES] = Field(
         0.0, ge=0, le=1, description="How often a view is heard through some microphone, codec or telephone."
     )
@@ -188,12 +203,15 @@ class AugmentConfig(Settings):
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
-        self.require_ordered("gain_db", "snr_db", "rt60_seconds", "speed", "room_share")
+        self.require_ordered("gain_db", "snr_db", "rt60_seconds", "speed", "tempo", "room_share")
+        self.require_ordered("pitch_semitones")
         if self.level_dbfs is not None:
             self.require_ordered("level_dbfs")
         self.require_ordered("device_low_cut_hz", "device_high_cut_hz", "device_overload_db")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
             raise ValueError("speed must lie between 0.5 and 2")
+        if not 0.5 <= self.tempo[0] <= self.tempo[1] <= 2.0:
+            raise ValueError("tempo must lie between 0.5 and 2")
         return self
 
 

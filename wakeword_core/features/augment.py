@@ -1,6 +1,7 @@
-"""Batched augmentation of waveforms: speed, room, noise, gain and device, each drawn from the row's own key.
+"""Batched augmentation of waveforms: speed, tempo, pitch, room, noise, gain and device, drawn from the row's own key.
 
-Order follows the air: the talker (speed) is in a room (impulse response) with noise, before the device (gain first).
+Order follows the air: the talker (speed, tempo, pitch) is in a room (impulse response) with noise, before the device
+(gain first).
 
 Speeds are fractions of `STEPS`, so that the phases of interpolation repeat after `STEPS` samples of output: those are
 one row of frames times one small matrix of filters. On a CPU that is 40 times faster than weights a sample.
@@ -23,6 +24,7 @@ from wakeword_core.features.draws import HashRing, between, hash_keys, mix_bits,
 from wakeword_core.features.frontend import on_device
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.mel import PCM_SCALE
+from wakeword_core.features.stretch import stretch_from_end, stretch_margin
 
 STEPS = 100
 """Speeds are whole hundredths."""
@@ -45,7 +47,9 @@ class Draws:
     """The augmentation of each row: arrays [rows]."""
 
     speed: npt.NDArray[np.int64]
-    """in hundredths"""
+    """at which the recording goes by, in hundredths"""
+    pitch: npt.NDArray[np.int64]
+    """how high it then is, in hundredths: as `speed`, but where tempo or pitch are changed by themselves"""
     room: npt.NDArray[np.int64]
     """index of the impulse response, -1 for none"""
     room_share: npt.NDArray[np.float32]
@@ -71,8 +75,13 @@ def draw(
     keys: npt.NDArray[np.uint64], clean: npt.NDArray[np.bool_], config: AugmentConfig, materials: Materials
 ) -> Draws:
     """Draw the parameters of each row; `clean` rows get speed 1, no room, no noise, 0 dB and no device."""
-    u, more = uniforms(keys, 9, stream=1), uniforms(keys, 2, stream=6)
+    u, more, apart = uniforms(keys, 9, stream=1), uniforms(keys, 2, stream=6), uniforms(keys, 4, stream=7)
     has_speed = (u[:, 0] < config.speed_probability) & ~clean
+    has_tempo = (apart[:, 0] < config.tempo_probability) & ~clean
+    has_pitch = (apart[:, 2] < config.pitch_probability) & ~clean
+    speed = np.where(has_speed, between(u[:, 1], config.speed), np.float32(1))
+    tempo = np.where(has_tempo, between(apart[:, 1], config.tempo), np.float32(1))
+    pitch = np.where(has_pitch, semitones(between(apart[:, 3], config.pitch_semitones)), np.float32(1))
     has_room = (u[:, 2] < config.rir_probability) & ~clean & (len(materials.rooms) > 0)
     has_noise = (u[:, 4] < config.noise_probability) & ~clean & (len(materials.noise) > 0)
     piece, start = materials.noise.choose(u[:, 5], u[:, 8])
@@ -80,7 +89,8 @@ def draw(
     room = np.full(len(keys), -1)
     room[has_room] = HashRing(materials.room_keys).choose(u[has_room, 3])
     return Draws(
-        speed=np.where(has_speed, whole_steps(between(u[:, 1], config.speed)), STEPS),
+        speed=whole_steps(speed * tempo),
+        pitch=whole_steps(speed * pitch),
         room=room,
         room_share=between(more[:, 0], config.room_share),
         level_dbfs=np.where(clean, np.nan, between(more[:, 1], config.level_dbfs or (np.nan, np.nan))),
@@ -116,7 +126,7 @@ class Augmenter:
         plugins: Sequence[AugmentationPlugin] = (),
     ) -> None:
         """`noise` is long enough from where each row begins; `rooms` [rooms, taps], direct sound first."""
-        self.device = device
+        self.device, self._rate = device, rate
         self._plugged = [PluggedAugmentation(place, settings, rate) for place, settings in enumerate(plugins)]
         self._device_sounds = DeviceSounds(rate)
         self.noise = torch.from_numpy(noise).to(device)
@@ -124,8 +134,11 @@ class Augmenter:
         self._spectra: dict[int, torch.Tensor] = {}
 
     def __call__(self, audio: torch.Tensor, draws: Draws, window: int) -> torch.Tensor:
-        """Augment [rows, samples >= window] in [-1, 1] to [rows, window]; the end of each row stays the end."""
-        audio = self._change_speed(audio, draws.speed, window)
+        """Augment [rows, samples] of 16-bit sound in [-1, 1] to [rows, window]; the end of each row stays the end.
+
+        There are at least `window` samples, and as many as `samples_heard` counts.
+        """
+        audio = self._change_speed(self._change_tempo(audio, draws, window), draws.pitch, window)
         self._apply_rooms(audio, draws)
         self._bring_to_level(audio, draws.level_dbfs)
         self._mix_noise(audio, draws)
@@ -140,6 +153,18 @@ class Augmenter:
         """Copy some places of the noise [samples] that this was made with to the device again."""
         for place in places:
             self.noise[place] = on_device(noise[place], self.device)
+
+    def _change_tempo(self, audio: torch.Tensor, draws: Draws, window: int) -> torch.Tensor:
+        """Stretch what its speed would bring to another pitch, so that both are right after that."""
+        rows = np.flatnonzero(draws.speed != draws.pitch)
+        if not len(rows):
+            return audio
+        chosen = on_device(rows, self.device)
+        samples = source_samples(window, draws.pitch[rows].max() / STEPS)
+        stretched = stretch_from_end(audio[chosen], draws.speed[rows] / draws.pitch[rows], samples, self._rate)
+        audio = functional.pad(audio, (max(0, samples - audio.shape[1]), 0))
+        audio[chosen, -samples:] = stretched
+        return audio
 
     def _change_speed(self, audio: torch.Tensor, speed: npt.NDArray[np.int64], window: int) -> torch.Tensor:
         result = torch.empty(len(audio), window, device=self.device)
@@ -274,6 +299,27 @@ def _active_power(audio: torch.Tensor) -> torch.Tensor:
 def source_samples(samples: int, fastest: float) -> int:
     """Count the samples that `samples` of output need at a speed of `fastest` at most."""
     return int(np.ceil(samples * max(1.0, fastest))) + TAPS
+
+
+def samples_heard(samples: int, speed: npt.NDArray[np.int64], pitch: npt.NDArray[np.int64], rate: int) -> int:
+    """Count the samples that rows of `samples` are made of at some speeds and pitches [rows], in hundredths."""
+    heard = source_samples(samples, speed.max() / STEPS)
+    if (speed == pitch).all():
+        return heard
+    return heard + stretch_margin(rate) + int(np.ceil(TAPS * (speed / pitch).max()))
+
+
+def most_heard(samples: int, augment: AugmentConfig, rate: int) -> int:
+    """Count the samples that a row of `samples` is made of at most."""
+    tempo = augment.tempo[1] if augment.tempo_probability else 1.0
+    pitch = semitones(augment.pitch_semitones[0]) if augment.pitch_probability else 1.0
+    speed, lower = whole_steps(augment.speed[1] * np.asarray([[max(1.0, tempo)], [min(1.0, pitch)]]))
+    return samples_heard(samples, speed, lower, rate)
+
+
+def semitones(number: npt.NDArray[np.float32] | float) -> npt.NDArray[np.float32]:
+    """Return the factors by which so many semitones change a frequency."""
+    return np.power(2.0, np.asarray(number) / 12.0, dtype=np.float32)
 
 
 def whole_steps(speed: npt.NDArray[np.floating] | float) -> npt.NDArray[np.int64]:

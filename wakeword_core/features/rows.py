@@ -13,7 +13,7 @@ import torch
 
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import ArtifactError
-from wakeword_core.features.augment import STEPS, Augmenter, Draws, Floor, cut, draw, source_samples, whole_steps
+from wakeword_core.features.augment import STEPS, Augmenter, Draws, Floor, cut, draw, most_heard, samples_heard
 from wakeword_core.features.frontend import on_device, row_front_end
 from wakeword_core.features.materials import Materials
 from wakeword_core.features.settings import AUGMENTED_SPLIT
@@ -120,7 +120,7 @@ class RowComputer:
         self.floor = Floor(self.heard, device) if self.heard > self.row else None
         self.front_end = row_front_end(config.features.frontend, rate).to(device)
         self.dtype = torch.float16 if config.features.rows.dtype == "float16" else torch.float32
-        self.margin = source_samples(self.heard, float(whole_steps(config.features.augment.speed[1])) / STEPS)
+        self.margin = most_heard(self.heard, config.features.augment, rate)
         """Samples of silence around the recordings, as many as a row needs at most."""
 
     def draw(self, plan: WindowPlan) -> Draws:
@@ -160,13 +160,13 @@ class RowComputer:
     def sound(self, shard_rows: ShardRows, rows: Indices) -> torch.Tensor:
         """Return the samples that `compute` makes features of: [rows, `heard`] in [-1, 1] on the device."""
         augmented = bool((shard_rows.plan.view[rows] > 0).any())
-        samples = self.heard
+        samples, draws = self.heard, shard_rows.draws.take(rows)
         if augmented:
-            samples = source_samples(self.heard, shard_rows.draws.speed[rows].max() / STEPS)
+            samples = samples_heard(self.heard, draws.speed, draws.pitch, self.config.data.audio.sample_rate)
         audio = self._cut(shard_rows, rows, samples)
         if augmented:
-            audio = self.augmenter(audio, shard_rows.draws.take(rows), self.heard)
-        return audio if self.floor is None else self.floor(audio, shard_rows.draws.key[rows])
+            audio = self.augmenter(audio, draws, self.heard)
+        return audio if self.floor is None else self.floor(audio, draws.key)
 
     def _cut(self, shard_rows: ShardRows, rows: Indices, samples: int) -> torch.Tensor:
         """The sound up to the end of each row, silent where its recording is not: [rows, samples]."""

@@ -254,6 +254,19 @@ def test_ranges_of_devices_rise_and_are_bounded(name, wrong):
         AugmentConfig.model_validate({name: wrong})
 
 
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("tempo", (1.2, 0.8)), ("tempo", (0.4, 1)), ("pitch_semitones", (1, -1)), ("pitch_semitones", (-13, 1))],
+)
+def test_tempo_and_pitch_have_bounds_and_decide_nothing_until_they_change(name, wrong):
+    with pytest.raises(ValidationError, match=name):
+        AugmentConfig.model_validate({name: wrong})
+    none, kind = deciding(AugmentConfig()), name.removesuffix("_semitones")
+    assert deciding(AugmentConfig.model_validate({name: (1, 1)})) == none
+    some = deciding(AugmentConfig.model_validate({f"{kind}_probability": 0.1}))
+    assert some.keys() - none.keys() == {name, f"{kind}_probability"}
+
+
 def test_devices_decide_nothing_until_there_are_some():
     none = deciding(AugmentConfig())
     assert not any(name.startswith("device") for name in none)

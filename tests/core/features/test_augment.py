@@ -43,6 +43,7 @@ def materials(noise: NoiseBank, rooms: int = 0) -> Materials:
 def nothing(rows: int = 1, **changes: np.ndarray) -> Draws:
     values = {
         "speed": np.full(rows, 100),
+        "pitch": changes.get("speed", np.full(rows, 100)),
         "room": np.full(rows, -1),
         "room_share": np.ones(rows, np.float32),
         "level_dbfs": np.full(rows, np.nan, np.float32),

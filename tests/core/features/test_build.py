@@ -87,8 +87,10 @@ def test_a_row_says_where_its_word_ends(built, config: Config) -> None:
         assert abs(int(sounding[-1]) - (int(windows.word_ends[row]) + 30)) <= 3
 
 
-def test_speed_moves_the_end_of_the_word_within_the_row(make_shards, config: Config, tmp_path: Path, parts) -> None:
-    augment = {"speed_probability": 1.0, "speed": [1.25, 1.25], "noise_probability": 0.0, "rir_probability": 0.0}
+@pytest.mark.parametrize("name", ["speed", "tempo"])
+def test_speed_and_tempo_move_the_end_of_the_word_within_the_row(name: str, make_shards, tmp_path: Path, parts) -> None:
+    augment = {"speed_probability": 0.0, "noise_probability": 0.0, "rir_probability": 0.0}
+    augment |= {f"{name}_probability": 1.0, name: [1.25, 1.25]}
     fast = Config.model_validate({"features": {"augment": {"views": 6, **{**augment, "gain_db": [0, 0]}}}})
     build_features(make_shards(), "train", fast, "cpu", tmp_path / "fast", parts)
     windows = load_windows(tmp_path / "fast")
@@ -115,13 +117,14 @@ def test_views_differ_from_each_other_and_the_clean_one(built) -> None:
         assert (views[a] - views[b]).abs().mean() > 0.1
 
 
-@pytest.mark.parametrize(("split", "devices"), [("train", 0), ("train", 1), ("val", 0)])
+@pytest.mark.parametrize(("split", "more"), [("train", ()), ("train", ("device", "tempo", "pitch")), ("val", ())])
 def test_the_same_build_gives_the_same_bytes_whatever_the_batch(
-    split, devices, make_shards, config: Config, tmp_path
+    split, more, make_shards, config: Config, tmp_path
 ) -> None:
     shards, found = make_shards(), []
+    always = {f"features.augment.{name}_probability": 1 for name in more}
     for batch in (32, 32, 3):
-        settings = config.changed({"compute.batch_windows": batch, "features.augment.device_probability": devices})
+        settings = config.changed({"compute.batch_windows": batch, **always})
         out = tmp_path / f"{len(found)}"
         build_features(shards, split, settings, "cpu", out, Parts(tmp_path / f"parts{len(found)}"))
         found.append(tree_hash(out))

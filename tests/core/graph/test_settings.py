@@ -51,6 +51,10 @@ STALE: dict[str, tuple[str, ...]] = {
     "features.augment.device_low_cut_hz": (),
     "features.augment.device_high_cut_hz": (),
     "features.augment.device_overload_db": (),
+    "features.augment.tempo": (),  # of tempos and pitches of their own, likewise
+    "features.augment.tempo_probability": (TRAINING_ROWS, JUDGE),
+    "features.augment.pitch_semitones": (),
+    "features.augment.pitch_probability": (TRAINING_ROWS, JUDGE),
     "features.augment.plugins": (TRAINING_ROWS, JUDGE),  # without any they decide nothing, as the next two
     "features.augment.level_dbfs": (TRAINING_ROWS, JUDGE),
     "features.augment.room_share": (TRAINING_ROWS, JUDGE),
