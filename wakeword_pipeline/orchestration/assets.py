@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 OWNERS = ["team:wakeword"]
 GPU_POOL = "gpu"
 """Shows in Dagster which assets use the GPU. What lets only one use it at a time is `gpu_slot`."""
+_MLFLOW = "MLflow"
 _WARNING_SHARE = 0.8
 """Share of the age at which an asset becomes stale from which the UI warns."""
 
@@ -89,10 +90,10 @@ def materialize(
     """Build or find a stage's artifact, and return its content hash as data version, its metadata and its checks."""
     training = Training(mlflow, context.run.run_id, stage.name) if stage.name in (TRAINED, TUNED) else None
     followers: dict[str, Tracker] = {
-        "Dagster": EachEpoch(lambda record: context.log_event(epoch_event(stage.name, record)))
+        "Dagster": EachEpoch(lambda record: context.log_event(epoch_event(stage.name, record)), at_once=True)
     }
     if training:
-        followers["MLflow"] = EachEpoch(training.log_epoch)
+        followers[_MLFLOW] = EachEpoch(training.log_epoch)
     trackers = Trackers(followers)
     with failures_in_words():
         project = resource.open(trackers.epoch)
@@ -121,7 +122,8 @@ def materialize(
                 name = artifact_name(stage.name, split)
                 log.warning("check %s of %s: %s", verdict.check, name, verdict.description)
         metadata = {**artifact_metadata(artifact), "reused": not built}
-        if record := _RECORDERS.get(stage.name):
+        # a training whose MLflow does not answer is entered by the next build
+        if (record := _RECORDERS.get(stage.name)) and _MLFLOW not in trackers.stuck:
             passed = not any(verdict.failed for verdict in verdicts)
             metadata |= record(_Made(project, artifact, built, passed, mlflow, training))
     return dg.MaterializeResult(

@@ -3,6 +3,9 @@
 import json
 import logging
 import os
+import queue
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +33,11 @@ _SETTINGS: dict[str, Any] = {
 """Of Weights & Biases: it prints nothing, tells nothing of this machine and its code, and waits for its server so many
 seconds at most; what was not sent by then is kept, and `wandb sync` sends it."""
 
+_PATIENCE_SECONDS = 150.0
+"""That all trackers together have at the end: as long as Weights & Biases waits for its server, twice, and some."""
+_MOST_WAITING = 10_000
+"""Epochs that a tracker may be behind."""
+
 
 @dataclass(frozen=True)
 class Followed:
@@ -55,6 +63,9 @@ class Followed:
 class Tracker:
     """Follows one training; whatever it raises is told once, and ends its following."""
 
+    at_once = False
+    """Whether it is told in the thread of the training, which waits for it."""
+
     def start(self, followed: Followed) -> None:
         """Begin, or go on with a training that was stopped, before the first epoch that is new."""
 
@@ -68,8 +79,8 @@ class Tracker:
 class EachEpoch(Tracker):
     """Hands each epoch to a function."""
 
-    def __init__(self, function: Callable[[EpochRecord], None]) -> None:
-        self._function = function
+    def __init__(self, function: Callable[[EpochRecord], None], *, at_once: bool = False) -> None:
+        self._function, self.at_once = function, at_once
 
     def epoch(self, record: EpochRecord) -> None:
         """Call the function."""
@@ -139,19 +150,30 @@ class WeightsAndBiases(Tracker):
 
 
 class Trackers:
-    """Follows a training with several trackers at once. They begin with its first new epoch."""
+    """Follows a training with several trackers at once. They begin with its first new epoch.
 
-    def __init__(self, always: Mapping[str, Tracker]) -> None:
+    Each has a thread of its own, so that one that waits for a disk or a network holds nobody up, and is told of
+    everything in order. At the end they are waited for, for some time.
+    """
+
+    def __init__(self, always: Mapping[str, Tracker], patience_seconds: float = _PATIENCE_SECONDS) -> None:
         """Follow with these, by their names, and with those that the configuration of the training names."""
-        self._following: dict[str, Tracker] = dict(always)
+        self._always, self._patience_seconds = dict(always), patience_seconds
+        self._following: list[_Following] = []
         self._start: Callable[[], Followed] | None = None
+
+    @property
+    def stuck(self) -> set[str]:
+        """The names of those that did not come back in time."""
+        return {one.name for one in self._following if one.stuck}
 
     @contextmanager
     def follow(self, project: Project, stage: str) -> Iterator[None]:
         """Follow the training that `stage` may be while the project builds it."""
         tracking = project.config.tracking
         known = {"tensorboard": TensorBoard, "wandb": lambda: WeightsAndBiases(tracking.wandb_mode)}
-        self._following |= {name: known[name]() for name in tracking.trackers}
+        trackers = self._always | {name: known[name]() for name in tracking.trackers}
+        self._following = [_Following(name, tracker) for name, tracker in trackers.items()]
         self._start = lambda: _followed(project, stage)
         try:
             yield
@@ -175,17 +197,78 @@ class Trackers:
         self._tell(lambda tracker: tracker.epoch(record))
 
     def _end(self, figures: Mapping[str, float] | None) -> None:
-        if self._start is None:  # else none has begun
-            self._tell(lambda tracker: tracker.end(figures))
+        if not self._has_begun:
+            return
+        self._tell(lambda tracker: tracker.end(figures))
+        until = time.monotonic() + self._patience_seconds
+        for one in self._following:
+            one.finish()
+        for one in self._following:
+            one.wait(until)
 
     def _tell(self, what: Callable[[Tracker], None]) -> None:
-        for name, tracker in list(self._following.items()):
-            try:
-                what(tracker)
-            except Exception as error:  # whatever it is: a training is worth more than its picture
-                del self._following[name]
-                log.warning("%s follows this training no further, which goes on without it: %s", name, _reason(error))
-                log.debug("The error was raised here:", exc_info=error)
+        for one in self._following:
+            one.tell(what)
+
+
+class _Following:
+    """One tracker that follows a training, until it fails or does not come back."""
+
+    def __init__(self, name: str, tracker: Tracker) -> None:
+        self.name, self._tracker = name, tracker
+        self.stuck = False
+        self._ended = False
+        self._waiting: queue.Queue[Callable[[Tracker], None] | None] = queue.Queue(_MOST_WAITING)
+        self._thread = threading.Thread(target=self._run, name=f"tracker {name}", daemon=True)
+
+    def tell(self, what: Callable[[Tracker], None]) -> None:
+        """Let the tracker be told of something, in its turn."""
+        if self._tracker.at_once:
+            self._do(what)
+            return
+        if self._thread.ident is None:
+            self._thread.start()
+        self._put(what)
+
+    def finish(self) -> None:
+        """Let it end after all that it is still to be told of."""
+        if self._thread.ident is not None:
+            self._put(None)
+
+    def wait(self, until: float) -> None:
+        """Wait until it has ended, or until a moment of the monotonic clock."""
+        if self._thread.ident is not None and not self.stuck:
+            self._thread.join(max(0.0, until - time.monotonic()))
+            if self._thread.is_alive():
+                self._give_up("it does not come back; see whether its disk or network answers")
+
+    def _put(self, what: Callable[[Tracker], None] | None) -> None:
+        try:
+            self._waiting.put_nowait(what)
+        except queue.Full:
+            self._give_up(f"it is {_MOST_WAITING:,} messages behind")
+
+    def _run(self) -> None:
+        while (what := self._waiting.get()) is not None:
+            self._do(what)
+
+    def _do(self, what: Callable[[Tracker], None]) -> None:
+        if self._ended:
+            return
+        try:
+            what(self._tracker)
+        except Exception as error:  # whatever it is: a training is worth more than its picture
+            self._warn(_reason(error))
+            log.debug("The error was raised here:", exc_info=error)
+
+    def _give_up(self, why: str) -> None:
+        self.stuck = True
+        self._warn(why)
+
+    def _warn(self, why: str) -> None:
+        if not self._ended:
+            self._ended = True
+            log.warning("%s follows this training no further, which goes on without it: %s", self.name, why)
 
 
 def _reason(error: Exception) -> str:

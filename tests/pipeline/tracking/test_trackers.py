@@ -4,6 +4,7 @@ import logging
 import os
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,33 @@ def test_one_that_fails_is_named_once_and_dropped_and_the_others_go_on(
         and f"no route to the host at {at}" in warned.message
     )
     assert [what for what, _ in bad.told] == {"start": [], "epoch": ["start"], "end": ["start", "epoch", "epoch"]}[at]
+
+
+def test_one_that_never_returns_holds_up_neither_the_training_nor_the_others(caplog) -> None:
+    good, returns, began = Written(), threading.Event(), time.monotonic()
+    hung = EachEpoch(lambda record: returns.wait())  # type: ignore[func-returns-value]
+    trackers = Trackers({"hung": hung, "good": good}, patience_seconds=0.2)
+    with caplog.at_level(logging.WARNING):
+        follow(trackers, Training(), epochs=50)
+    assert time.monotonic() - began < 10 and trackers.stuck == {"hung"}
+    assert [value for what, value in good.told if what == "epoch"] == list(range(1, 51)) and good.told[-1][0] == "end"
+    (warned,) = caplog.records
+    assert warned.message.startswith("hung follows this training no further") and "come back" in warned.message
+    returns.set()
+
+
+def test_one_that_is_slow_is_told_of_everything_in_order_and_waited_for() -> None:
+    slow, here = Written(), []
+    write, thread = slow.epoch, threading.current_thread()
+    slow.epoch = lambda record: time.sleep(0.02) or write(record)  # type: ignore[method-assign,func-returns-value]
+    at_once = EachEpoch(lambda record: here.append((record.epoch, threading.current_thread() is thread)), at_once=True)
+    trackers = Trackers({"slow": slow, "here": at_once})
+    with trackers.follow(Training(), "trained_model"):
+        for epoch in range(1, 6):
+            trackers.epoch(record(epoch))
+            assert here[-1] == (epoch, True)
+    assert [value for what, value in slow.told if what == "epoch"] == [1, 2, 3, 4, 5]
+    assert slow.told[-1][0] == "end" and trackers.stuck == set()
 
 
 @pytest.mark.parametrize(("name", "package"), [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb")])
