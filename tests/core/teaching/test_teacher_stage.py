@@ -135,14 +135,19 @@ def test_a_teacher_that_learnt_from_the_test_is_a_warning_that_counts(toy: Toy, 
         ),
         ({"training.start_from": "KEY", "features.frontend.n_mels": 20}, "n_mels=16, but features.frontend"),
         ({"training.teacher.models": ["abcdef123"]}, "no model with the key"),
+        ({"training.teacher.models": ["KEY", "FOLDER"]}, "names one model twice, as .* and as .*; name it once"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_built(
     settings: dict[str, Any], said: str, toy: Toy, tmp_path: Path
 ) -> None:
     key = teacher_key(toy)
-    filled = {name: [key] if value == ["KEY"] else key if value == "KEY" else value for name, value in settings.items()}
     home = toy.copy(tmp_path / "home")
+    given = {"KEY": key, "FOLDER": str(home / "store" / "trained_model" / key)}
+    filled = {
+        name: [given.get(one, one) for one in value] if isinstance(value, list) else given.get(value, value)
+        for name, value in settings.items()
+    }
     before = {path.parent for path in home.glob("store/*/*/artifact.json")}
     project = Project(toy.config.changed(filled), home)
     with pytest.raises(ConfigError, match=said):

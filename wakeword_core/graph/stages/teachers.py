@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from wakeword_core.config import Config
+from wakeword_core.errors import ConfigError
 from wakeword_core.files import digest
 from wakeword_core.graph.stage import CheckRun, Input, Stage, StageRun, Verdict, check, never, verdict_on
 from wakeword_core.lineage.given import GivenModel
@@ -21,7 +22,14 @@ def can_teach(config: Config, models: Mapping[str, GivenModel]) -> None:
     """Raise what keeps a teacher from teaching the configured model."""
     from wakeword_core.teaching.teachers import open_teacher, require_fitting
 
+    names: dict[str, str] = {}
     for given in models.values():
+        if given.content in names:
+            raise ConfigError(
+                f"training.teacher.models names one model twice, as {names[given.content]} and as {given.name}; name "
+                "it once, and let training.teacher.weights say how much it counts"
+            )
+        names[given.content] = given.name
         require_fitting(open_teacher(given, "cpu", threads=1), config)
 
 
