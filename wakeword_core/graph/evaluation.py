@@ -14,7 +14,14 @@ from wakeword_core.evaluation.streams.beds import SPOKEN_ROLES
 from wakeword_core.evaluation.streams.conditions import Condition, all_conditions, target_conditions
 from wakeword_core.features.mel import new_front_end
 from wakeword_core.files import write_csv
-from wakeword_core.graph.given_recordings import GivenRecordings, PackedRecordings, config_for, pack
+from wakeword_core.graph.given_recordings import (
+    NO_SPEECH,
+    GivenRecordings,
+    PackedRecordings,
+    config_for,
+    pack,
+    require_named,
+)
 from wakeword_core.graph.project import Project
 from wakeword_core.listeners.hearing import Heard, differences, hear
 from wakeword_core.listeners.listener import Listener
@@ -53,14 +60,15 @@ def evaluate(
     if minutes is not None:  # a session is heard whole
         changes["evaluation.streams.session_minutes"] = min(settings.evaluation.streams.session_minutes, minutes)
     config = config_for(given, words, settings, changes)
-    project = Project(config, home, progress)
-    packed = pack(project, words)
-    _make_room(out, tables=tables)
-    config = project.config
     targets = target_conditions(config.evaluation.conditions)
     tested = (
         tuple(dict.fromkeys([*targets, *conditions])) if conditions else all_conditions(config.evaluation.conditions)
     )
+    require_named(given, config, speech=any(condition.under == "speech" for condition in tested))
+    _make_room(out, tables=tables)
+    project = Project(config, home, progress)
+    packed = pack(project, words)
+    config = project.config
     _require_speech(tested, packed)
     heard = hear(listeners, packed.shards, config, tested, progress, packed.synthetic, minutes)
     metrics = {**_figures(heard, packed, config, tested), "made_for_other_words": made_for_others}
@@ -93,7 +101,7 @@ def _made_for_other_words(listeners: Sequence[Listener], words: Sequence[str]) -
 
 def _require_speech(tested: Sequence[Condition], packed: PackedRecordings) -> None:
     if any(condition.under == "speech" for condition in tested) and not any(map(packed.counts.get, SPOKEN_ROLES)):
-        raise DataError("a condition with speech under the words needs some; name recordings of it with --speech")
+        raise DataError(NO_SPEECH)
 
 
 def _make_room(out: Path, *, tables: bool) -> None:

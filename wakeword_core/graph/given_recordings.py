@@ -16,6 +16,7 @@ from wakeword_core.errors import DataError
 from wakeword_core.evaluation.streams.build import BACKGROUND_ROLES, POSITIVE_ROLES
 from wakeword_core.graph.project import Project
 
+NO_SPEECH = "a condition with speech under the words needs some; name recordings of it with --speech"
 _SPLIT: Split = "test"
 
 
@@ -65,6 +66,22 @@ def config_for(given: GivenRecordings, words: Sequence[str], settings: Config, c
     return with_settings(settings, {"phrase": words[0], "data.sources": sources, **changes})
 
 
+def require_named(given: GivenRecordings, config: Config, *, speech: bool) -> None:
+    """Raise DataError, before anything is read, where what is named is not there, or something that is needed lacks.
+
+    `config` is of `config_for`. What is elsewhere, and which labels a table has, is known only once it is read.
+    """
+    gone = [str(source.path) for source in config.data.sources if not (source.url or source.path.exists())]
+    if gone:
+        does, it = ("does", "it") if len(gone) == 1 else ("do", "them")
+        raise DataError(f"{' and '.join(gone)} {does} not exist; correct {it}")
+    labelled = given.labels is not None or any(source.is_table for source in config.data.sources)
+    if not (labelled or given.background or given.speech):
+        raise DataError(_nothing("of anything else, to count false alarms in,", "--background"))
+    if speech and not (labelled or given.speech):
+        raise DataError(NO_SPEECH)
+
+
 def pack(project: Project, words: Sequence[str]) -> PackedRecordings:
     """Read the recordings of a project that `config_for` made, and pack them below its home.
 
@@ -100,7 +117,11 @@ def _require(
         return
     reasons = Counter(entry["reason"].partition(":")[0] for entry in left_out).most_common(3)
     told = ", ".join(f"{count} {reason}" for reason, count in reasons)
-    raise DataError(f"no recording {what} can be used{f' (left out: {told})' if told else ''}; name some with {option}")
+    raise DataError(_nothing(what, option, told))
+
+
+def _nothing(what: str, option: str, told: str = "") -> str:
+    return f"no recording {what} can be used{f' (left out: {told})' if told else ''}; name some with {option}"
 
 
 def _with_labels_of_tables(config: Config, words: Sequence[str]) -> Config:

@@ -16,6 +16,7 @@ from wakeword_core.evaluation.report.side_by_side import heard_words
 from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.graph.evaluation import EVENTS_FILE, WINDOWS_FILE, evaluate, summary
 from wakeword_core.graph.given_recordings import GivenRecordings
+from wakeword_core.graph.project import Project
 from wakeword_core.listeners.opening import open_listener
 
 SETTINGS = ["evaluation.conditions.tuning.snr_db=[null]", "evaluation.operating_points.sweep_points=20"]
@@ -203,15 +204,17 @@ def test_a_rule_tells_several_words_apart(recordings, models, settings, tmp_path
     ("words", "background", "named", "error", "said"),
     [
         ("words", (), ["good"], DataError, "of anything else.*name some with --background"),
-        ("words", ("nowhere",), ["good"], DataError, "nowhere.*does not exist"),
+        ("words", ("nowhere",), ["good"], DataError, "nowhere does not exist; correct it"),
+        ("no", ("other", "nowhere"), ["good"], DataError, "/no and .*/nowhere do not exist; correct them"),
         ("words", ("other",), ["good", "other rate"], ConfigError, "good at 16,000 Hz and other rate at 8,000 Hz"),
     ],
 )
 def test_what_cannot_be_measured_is_one_sentence(
-    recordings, models, settings, tmp_path, words, background, named, error, said
+    recordings, models, settings, tmp_path, monkeypatch, words, background, named, error, said
 ) -> None:
     listeners = [open_listener(str(models / name), settings.evaluation.detector, name) for name in named]
     given = GivenRecordings([str(recordings / words)], [str(recordings / one) for one in background])
+    monkeypatch.setattr(Project, "listing", None)  # nothing is read before
     with pytest.raises(error, match=said) as caught:
         evaluate(listeners, given, settings, tmp_path / "home", tmp_path / "out")
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
@@ -240,9 +243,10 @@ def test_minutes_bound_what_is_heard_and_the_page_says_how_much_of_which_word(
 
 
 def test_what_cannot_be_written_or_has_no_speech_is_told_before_anything_is_heard(
-    recordings, models, settings, tmp_path
+    recordings, models, settings, tmp_path, monkeypatch
 ) -> None:
     (tmp_path / "file").touch()
+    monkeypatch.setattr(Project, "listing", None)  # nor is anything read
     listener = open_listener(str(models / "good"), settings.evaluation.detector)
     listener.score = None  # whoever hears it fails
     given = GivenRecordings([str(recordings / "words")], [str(recordings / "other")])
