@@ -75,7 +75,7 @@ def load_config(
     folder = path.resolve().parent if path else Path.cwd()
     _resolve_sources(tree, folder)
     _resolve_piper_voices(tree, folder)
-    _resolve_encoder(tree, folder)
+    _resolve_paths(tree, folder)
     tree = _with_resolved_models(tree, folder)
     config = _validated(tree, defaults, where)
     for name, named in _paths(config.model_dump(), ""):
@@ -336,11 +336,12 @@ def _resolve_piper_voices(tree: dict[str, Any], folder: Path) -> None:
         tree["synthesis"] = {**tree["synthesis"], "piper_voices": found}
 
 
-def _resolve_encoder(tree: dict[str, Any], folder: Path) -> None:
-    """Do the same with the folder of the judge's encoder."""
-    named = lookup(tree, "judge.encoder_folder")
-    if isinstance(named, str):
-        tree["judge"] = {**tree["judge"], "encoder_folder": _expanded(named, "judge.encoder_folder", folder)}
+def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
+    """Do the same with the folder of the judge's encoder, and with the table of corrections."""
+    for branch, leaf in (("judge", "encoder_folder"), ("data", "corrections")):
+        named = lookup(tree, f"{branch}.{leaf}")
+        if isinstance(named, str):
+            tree[branch] = {**tree[branch], leaf: _expanded(named, f"{branch}.{leaf}", folder)}
 
 
 def _with_resolved_models(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -373,7 +374,7 @@ def _expanded(path: str, field: str, folder: Path) -> str:
 
     expanded = _VARIABLE.sub(value_of, path)
     if not expanded.strip():
-        raise ConfigError(f"{field} is empty, but must be a folder")
+        raise ConfigError(f"{field} is empty, but must be a path")
     home = os.path.expanduser(expanded)
     if re.match(r"~[^/]*(?:/|$)", home) and not os.path.lexists(folder / home):
         raise ConfigError(f"{field} is {value_text(path)}, but the home folder {expanded.split('/')[0]} is not known")

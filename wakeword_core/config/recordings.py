@@ -129,15 +129,7 @@ class SourceConfig(Settings):
     @classmethod
     def _possible_paths(cls, given: Path | tuple[Path, ...]) -> Path | tuple[Path, ...]:
         for path in (given,) if isinstance(given, Path) else given:
-            try:
-                parts = [len(os.fsencode(part)) for part in path.parts]
-            except UnicodeEncodeError:
-                raise ValueError("must be a path of valid text") from None
-            if "\0" in str(path) or sum(parts) + len(parts) > _LONGEST_PATH or max(parts, default=0) > _LONGEST_NAME:
-                raise ValueError(
-                    f"must be a path without null characters, of at most {_LONGEST_PATH:,} bytes, {_LONGEST_NAME} a "
-                    "name"
-                )
+            possible_path(path)
         return given
 
     @field_validator("include", "exclude")
@@ -214,6 +206,19 @@ class SourceConfig(Settings):
     def root(self) -> Path:
         """The folder its recordings' paths start at, and must stay in."""
         return self.folder if self.columns is None else self.unpacked / "recordings"
+
+
+def possible_path(path: Path) -> Path:
+    """Return a path that a file may have; ValueError for any other."""
+    try:
+        parts = [len(os.fsencode(part)) for part in path.parts]
+    except UnicodeEncodeError:
+        raise ValueError("must be a path of valid text") from None
+    if "\0" in str(path) or sum(parts) + len(parts) > _LONGEST_PATH or max(parts, default=0) > _LONGEST_NAME:
+        raise ValueError(
+            f"must be a path without null characters, of at most {_LONGEST_PATH:,} bytes, {_LONGEST_NAME} a name"
+        )
+    return path
 
 
 def speakable(phrase: str) -> str:
@@ -311,6 +316,13 @@ class DataConfig(Settings):
         description="What a source that is missing or broken does: 'report' names it and goes on with the others, "
         "'fail' ends the run.",
     )
+    # what it says of each recording shows in the fingerprint of the recordings
+    corrections: Annotated[Path | None, DECIDES_NOTHING] = Field(
+        None,
+        description="Table (.csv) of what people said of recordings after listening, which counts before what sources "
+        "say; `wakeword review --doubtful` writes it. It may hold ~ and ${VARIABLES}; it is relative to the "
+        "configuration.",
+    )
     audio: AudioConfig = AudioConfig()
     health: HealthConfig = HealthConfig()
     splits: SplitsConfig = SplitsConfig()
@@ -321,6 +333,13 @@ class DataConfig(Settings):
         if len(set(names)) != len(names):
             raise ValueError("two sources have the same name")
         return self
+
+    @field_validator("corrections")
+    @classmethod
+    def _is_csv(cls, path: Path | None) -> Path | None:
+        if path is not None and path.suffix.lower() != ".csv":
+            raise ValueError("must be the path of a .csv")
+        return path if path is None else possible_path(path)
 
     @property
     def captured(self) -> frozenset[str]:

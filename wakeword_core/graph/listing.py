@@ -10,6 +10,7 @@ from wakeword_core.errors import DataError, WakewordError
 from wakeword_core.graph.stages.manifest import FORGOTTEN_FACET
 from wakeword_core.progress import Progress
 from wakeword_core.recordings.copies import refresh_copies
+from wakeword_core.recordings.corrections import read_corrections
 from wakeword_core.recordings.data_sets.unpacking import unpack_data_sets
 from wakeword_core.recordings.forgotten import FILE, Forgotten
 from wakeword_core.recordings.scan import Listing, ScanCache, scan
@@ -30,11 +31,22 @@ def list_recordings(
     for source in data.sources:  # which may have become a link since the configuration was loaded
         for folder in (source.path, source.root, *source.link_roots):
             check_in_data_roots(folder, f"source {source.name!r}:")
+    if data.corrections:
+        check_in_data_roots(data.corrections, "data.corrections:")
+    corrections = read_corrections(data.corrections)
     problems = refresh_copies(data.sources, most_gb, progress)
     here = [source for source in data.sources if source.name not in problems]
     problems |= unpack_data_sets(here, forgotten, most_gb, data.health.max_file_mb, progress)
     cache = ScanCache(cache_folder)
-    listing = scan(data.sources, cache, progress, missing=data.missing_source, forgotten=forgotten, problems=problems)
+    listing = scan(
+        data.sources,
+        cache,
+        progress,
+        missing=data.missing_source,
+        forgotten=forgotten,
+        problems=problems,
+        corrections=corrections,
+    )
     if listing.silenced:
         forgotten = _remember_silenced(listing.silenced, forgotten, home, cache)
     return listing, forgotten.enter(listing.fingerprint)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "recording_id", "path", "source", "licence", "label", "role", "speaker", "speaker_known", "seconds", "rms_dbfs",
-    "status", "split",
+    "status", "split", "reason",
 )  # fmt: skip
 """Columns of the manifest that are read."""
 LEARNT_FROM = ("train", "val")

@@ -13,25 +13,27 @@ What is labelled yes or no is moved to the folder `labelled`, where nothing dele
 have learnt from it. Any number of processes may write; each waits for the lock of the folder.
 """
 
-import csv
-import errno
-import io
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from wakeword_core.audio import probe
 from wakeword_core.config import Role, Split
-from wakeword_core.errors import DataError, reason_of
-from wakeword_core.files import digest, hash_file, write_text
+from wakeword_core.errors import DataError
+from wakeword_core.files import PRIVATE_FILE, digest, hash_file
+from wakeword_core.recordings.opinions import (
+    LONGEST_TEXT,
+    ReviewedMeanwhileError,
+    one_line,
+    read_rows,
+    write_rows,
+    writing,
+)
 from wakeword_core.recordings.tables import SPAN
-from wakeword_core.store.locks import exclusive
-from wakeword_core.text import printable
 
 State = Literal["yes", "no", "unsure", "deleted"]
 
@@ -43,15 +45,11 @@ ROLES: Mapping[State, Role] = {"yes": "positive", "no": "hard_negative"}
 """What a state means to training; the others mean nothing to it."""
 TEST_SHARE = 0.25
 """Of labelled captures: they are never trained on, and so tell whether a later model still makes an old mistake."""
-LONGEST_TEXT = 200
-"""Characters of a word, a speaker, a licence or a reviewer."""
 _IN_TEST = " (test)"
 """What a speaker is called besides in test: a speaker group is on one side of the splits, whoever is meant."""
 _SOUND, _FACTS = ".flac", ".json"
 _LOCK = ".labels.lock"
 _NAME = re.compile(r"[0-9A-Za-z][\w.-]{0,200}", re.ASCII)
-_PRIVATE = 0o600
-_MOST_BYTES = 64 * 2**20
 _HASH_DIGITS = 8
 _ROUNDED_SECONDS = 0.005
 """By so much an end may lie after that of the sound: whoever says where a word is gives hundredths of a second."""
@@ -95,14 +93,6 @@ class Opinion:
     speech_end: float | None = None
 
 
-class ReviewedMeanwhileError(DataError):
-    """Somebody else has said something of a capture that whoever reviews it did not see yet."""
-
-    def __init__(self, review: Review) -> None:
-        self.review = review
-        super().__init__(f"{review.reviewer or 'somebody'} said {review.state} of {review.name} meanwhile")
-
-
 def split_of_capture(recording_id: str) -> Split:
     """Return the split of a labelled capture, by the SHA-256 of its bytes alone: a quarter is for the test."""
     return "test" if int(recording_id[:_HASH_DIGITS], 16) < TEST_SHARE * 16**_HASH_DIGITS else "train"
@@ -133,31 +123,22 @@ def save_review(folder: Path, name: str, opinion: Opinion, seen: str | None = No
     DataError when there is no such capture, a text is too long or not one line, or the folder cannot be written to.
     """
     opinion = _checked(opinion)
-    try:
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        with exclusive(folder / _LOCK):
-            reviews = read_reviews(folder)
-            before = reviews.get(name)
-            if before and seen is not None and before.revision != seen:
-                raise ReviewedMeanwhileError(before)
-            sound = sound_of(folder, name)
-            if sound is None:
-                raise DataError(f"there is no capture {name[:LONGEST_TEXT]!r} in {folder} any more")
-            review = reviews[name] = _review(name, opinion, sound)
-            _write(folder, reviews, sound, review)
-    except OSError as error:
-        raise DataError(
-            f"the labels in {folder} cannot be written ({reason_of(error)}); let it be written to, or free some space"
-        ) from error
+    with writing(folder, _LOCK, f"the labels in {folder}"):
+        reviews = read_reviews(folder)
+        before = reviews.get(name)
+        if before and seen is not None and before.revision != seen:
+            raise ReviewedMeanwhileError(before.reviewer, before.state, name)
+        sound = sound_of(folder, name)
+        if sound is None:
+            raise DataError(f"there is no capture {name[:LONGEST_TEXT]!r} in {folder} any more")
+        review = reviews[name] = _review(name, opinion, sound)
+        _write(folder, reviews, sound, review)
     return review
 
 
 def _checked(opinion: Opinion) -> Opinion:
-    texts = {field: getattr(opinion, field).strip() for field in ("reviewer", "word", "speaker", "licence")}
-    for field, text in texts.items():
-        if len(text) > LONGEST_TEXT or printable(text) != text:
-            raise DataError(f"the {field} must be one line of at most {LONGEST_TEXT} characters; correct it")
+    fields = ("reviewer", "word", "speaker", "licence")
+    texts: dict[str, Any] = {field: one_line(field, getattr(opinion, field)) for field in fields}
     if opinion.state not in get_args(State):
         raise DataError(f"{opinion.state!r} is none of {', '.join(get_args(State))}")
     if opinion.state == "yes" and not texts["word"]:
@@ -255,36 +236,13 @@ def _write_set_aside(folder: Path, reviews: Iterable[Review]) -> None:
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
-    if not rows and not path.exists():
-        return
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([columns, *sorted(rows)])
-    write_text(path, text.getvalue(), _PRIVATE)
+    if rows or path.exists():
+        write_rows(path, columns, rows, PRIVATE_FILE)
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table as this module writes it, {column: text}; those of spans may lack. None without a table."""
-    if not path.exists():
-        return []
-    advice = "correct it, or rename it and review again"
-    try:
-        if not path.is_file():
-            raise DataError(f"{path} is no ordinary file; {advice}")
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path} has more than {_MOST_BYTES / 1e6:,.0f} MB; {advice}")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, strict=True)
-            header = next(lines, [])
-            if header not in (list(columns), [column for column in columns if column not in SPAN]):
-                raise DataError(f"{path} has the columns {', '.join(header)}, not {', '.join(columns)}; {advice}")
-            rows = []
-            for fields in filter(None, lines):
-                if len(fields) != len(header):
-                    raise DataError(f"line {lines.line_num} of {path} has {len(fields)} fields; {advice}")
-                rows.append(dict(zip(header, fields, strict=True)))
-            return rows
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a table ({reason_of(error)}); {advice}") from error
+    """The rows of a table; those of spans may lack. None without a table."""
+    return [row for _, row in read_rows(path, columns, SPAN)] if path.exists() else []
 
 
 def _labelled(row: Mapping[str, str]) -> Review:

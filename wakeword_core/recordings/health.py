@@ -13,6 +13,8 @@ SPEECH_ROLES = ("positive", "negative", "hard_negative")
 """Roles held to max_seconds; the others may be long."""
 SPAN_ROLES = ("positive", "hard_negative")
 """Roles of which the place of the word matters."""
+LEFT_OUT = "left out after listening"
+"""Kind of the fault of recordings that people leave out."""
 NOT_HEARD = "no speech was detected; the span of the word is from its energy"
 
 MEGABYTE = 1e6
@@ -25,6 +27,11 @@ class Fault:
     kind: str
     rows: pd.Series
     sentence: Callable[[Any], str]
+
+
+def left_out(rows: pd.DataFrame) -> Fault:
+    """Return the fault of what people left out. Used: left_out and corrected."""
+    return Fault(LEFT_OUT, rows["left_out"], lambda row: row.corrected)
 
 
 def header_faults(rows: pd.DataFrame, health: HealthConfig) -> list[Fault]:

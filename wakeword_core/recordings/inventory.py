@@ -9,7 +9,7 @@ import pandas as pd
 from wakeword_core.config import DataConfig, SourceConfig
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.data_sets.files import Index
-from wakeword_core.recordings.health import header_faults
+from wakeword_core.recordings.health import header_faults, left_out
 from wakeword_core.recordings.labels import stated_labels
 from wakeword_core.recordings.manifest import describe, judged, quarantine_copies
 from wakeword_core.recordings.measuring import Measures, add_headers
@@ -65,7 +65,7 @@ def holdings(
     rows = pd.concat(parts, ignore_index=True) if parts else None
     if rows is not None:
         add_headers(rows, Measures(rows["recording_id"]), sources, config.health, cache, progress, workers)
-        rows["kind"], rows["reason"] = judged(rows, header_faults(rows, config.health))
+        rows["kind"], rows["reason"] = judged(rows, [left_out(rows), *header_faults(rows, config.health)])
         quarantine_copies(rows)
         rows["label"] = _called(rows, listing, sources)
     return [

@@ -30,7 +30,7 @@ def labels_and_roles(
     Without labels all are what the source's role says. DataError when a positive's word is unknown, or when a row's
     role contradicts its label.
     """
-    known = _known(words)
+    known = words_by_spelling(words)
     default = known.get(source.label or phrase) or known.get(spelling(source.label or phrase)) or source.label or phrase
     named = stated is not None and "label" in stated
     label = default if source.role == "positive" else NEGATIVE_LABEL
@@ -74,7 +74,7 @@ def nearly_wake_words(
     """Name the labels of a source that are almost a wake word and make negatives: {source, label, word, recordings}."""
     if source.labels is None and (stated is None or "label" not in stated):
         return []
-    known, near_labels = _known(words), []
+    known, near_labels = words_by_spelling(words), []
     letters = {_letters(word): word for word in words}
     for label, count in sorted(Counter(stated_labels(source, paths, stated)).items()):
         text = _letters(label)
@@ -87,8 +87,8 @@ def nearly_wake_words(
     return near_labels
 
 
-def _known(words: Collection[str]) -> dict[str, str]:
-    """Each wake word by itself and by its spelling; where two share a spelling, each is meant as it stands."""
+def words_by_spelling(words: Collection[str]) -> dict[str, str]:
+    """Return each wake word by itself and by its spelling; where two share a spelling, each is meant as it stands."""
     return {spelling(word): word for word in sorted(words, reverse=True)} | {word: word for word in words}
 
 

@@ -14,8 +14,10 @@ from wakeword_core.config import SPLITS, DataConfig, SourceConfig, wake_words
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.files import reading, replacing, write_json
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.corrections import CORRECTED, correct, read_corrections
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.health import NOT_HEARD, SPAN_ROLES, Fault, header_faults, sound_faults
+from wakeword_core.recordings.health import left_out as left_out_by_people
 from wakeword_core.recordings.labels import labels_and_roles, nearly_wake_words, speaker_groups
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
 from wakeword_core.recordings.row import RecordingRow, places_by_id, require_types, row_columns, row_schema
@@ -88,7 +90,16 @@ def build_manifest(
     listing = listed
     if listed is None or unlisted:
         threads, missing_source = workers.cores, config.missing_source
-        listing = scan(unlisted, cache, progress, threads=threads, missing=missing_source, forgotten=forgotten)
+        corrections = read_corrections(config.corrections) if listed is None else {}
+        listing = scan(
+            unlisted,
+            cache,
+            progress,
+            threads=threads,
+            missing=missing_source,
+            forgotten=forgotten,
+            corrections=corrections,
+        )
         listing = listing if listed is None else listed.joined(listing)
     assert listing is not None
     rows, missing, near_labels = _described(listing, sources, config, phrase)
@@ -96,7 +107,7 @@ def build_manifest(
     del listing, listed
     measures, synthetic = Measures(rows["recording_id"]), sorted(source.name for source in sources if source.synthetic)
     add_headers(rows, measures, sources, config.health, cache, progress, workers)
-    faults = header_faults(rows, config.health)
+    faults = [left_out_by_people(rows), *header_faults(rows, config.health)]
     fit = ~np.logical_or.reduce([fault.rows for fault in faults])
     add_sound(rows, pd.Series(fit, rows.index), measures, sources, config.health, cache, progress, workers)
     del measures
@@ -107,12 +118,15 @@ def build_manifest(
     rows["status"] = np.where(rows["kind"] == "", "ok", "quarantined")
     unheard = (rows["kind"] == "") & (rows["heard"] == 0)
     rows.loc[unheard, "reason"] = NOT_HEARD
+    heard = (rows["kind"] == "") & (rows["corrected"] != "")
+    rows.loc[heard, "reason"] = rows["corrected"].str.cat(rows["reason"], "; ").str.removesuffix("; ")
     rows["usable"] = rows["kind"] == ""
     rows["split"] = split_recordings(rows, phrase, seed, config.splits, cache.folder / SPLIT_PLACES)
     _write(rows, out)
     missing |= _without_usable(rows, config)
+    notes = {NOT_HEARD: int(unheard.sum()), CORRECTED: int((heard & rows["relabelled"]).sum())}
     summary = replace(
-        summarize(rows, {NOT_HEARD: int(unheard.sum())}, missing, forgotten_files, synthetic),
+        summarize(rows, notes, missing, forgotten_files, synthetic),
         near_labels=near_labels,
         found=[_found(source.name, rows[rows["source"] == source.name], left_out) for source in sources],
         not_read=_not_read(rows[~rows["source"].isin(missing)], left_out),
@@ -270,7 +284,7 @@ def describe(
     """Return the rows of each source with what is said of them; source -> why it has none; labels almost a wake word.
 
     Columns are those of a listing (`error` is `unread`), licence, label, role, speaker, speaker_known, fixed (the split
-    that is stated), stated_start and stated_end.
+    that is stated), stated_start, stated_end, and what people corrected (`corrections.correct`).
     """
     by_name = {source.name: source for source in sources}
     words = wake_words(sources, phrase) or {phrase}
@@ -278,13 +292,16 @@ def describe(
     for name, group in listing.rows.groupby("source", sort=False):
         try:
             source, stated = by_name[str(name)], listing.stated.get(str(name))
-            parts.append(_source_rows(source, group, stated, words, phrase))
+            part = _source_rows(source, group, stated, words, phrase)
             if source.role != "positive":
                 near_labels += nearly_wake_words(source, group["path"].tolist(), stated, words)
         except DataError as error:
             if config.missing_source == "fail":
                 raise
             missing[str(name)] = str(error)
+            continue
+        correct(part, listing.corrections, words)
+        parts.append(part)
     return parts, missing, near_labels
 
 

@@ -21,6 +21,7 @@ from wakeword_core.cores import available_cores, map_in_threads
 from wakeword_core.errors import DataError
 from wakeword_core.files import canonical_json, digest, hash_file, parse_json
 from wakeword_core.progress import Progress, silent
+from wakeword_core.recordings.corrections import Correction
 from wakeword_core.recordings.data_sets.files import unpacked_of
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.labels import speaker_groups
@@ -180,6 +181,8 @@ class Listing:
     """Files that are there and must not be used."""
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     """Source -> what is in its folder and is not listed."""
+    corrections: dict[str, Correction] = field(default_factory=dict)
+    """recording_id -> what people said of it, of those that are listed."""
     silenced: frozenset[str] = frozenset()
     """Bytes (SHA-256) of those that are left out because of their speaker alone, and not forgotten themselves yet."""
 
@@ -192,6 +195,7 @@ class Listing:
             self.missing | other.missing,
             self.forgotten + other.forgotten,
             self.left_out | other.left_out,
+            self.corrections | other.corrections,
             self.silenced | other.silenced,
         )
 
@@ -228,11 +232,13 @@ def scan(
     missing: Literal["report", "fail"] = "report",
     forgotten: Forgotten = NOTHING_FORGOTTEN,
     problems: Mapping[str, str] = MappingProxyType({}),
+    corrections: Mapping[str, Correction] = MappingProxyType({}),
 ) -> Listing:
     """List and hash every recording, on so many `threads` (0: one a core); one whose state is remembered is not opened.
 
     A source that is missing or broken, or has one of the `problems`, is left out and named, or, with `missing="fail"`,
-    a DataError. What is `forgotten` is counted, and listed no more than if it were not there.
+    a DataError. What is `forgotten` is counted, and listed no more than if it were not there; the
+    `corrections` of what is listed change the fingerprint.
     """
     listed: list[_Listed] = []
     failed = dict(problems)
@@ -268,8 +274,11 @@ def scan(
     fingerprint = _hash_parts(iter(lambda: list(islice(rows, _HASHED_AT_ONCE)), []))
     if failed or stated:
         fingerprint = digest([fingerprint, failed, {name: hash_rows(frame) for name, frame in stated.items()}])
+    corrected = {name: corrections[name] for name in sorted(corrections.keys() & columns["recording_id"])}
+    if corrected:
+        fingerprint = digest([fingerprint, [one.revision for one in corrected.values()]])
     silenced -= forgotten.recordings
-    return Listing(columns, fingerprint, stated, failed, forgotten_files, left_out, frozenset(silenced))
+    return Listing(columns, fingerprint, stated, failed, forgotten_files, left_out, corrected, frozenset(silenced))
 
 
 def hash_rows(frame: "pd.DataFrame") -> str:

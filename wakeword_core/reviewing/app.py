@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -13,8 +14,9 @@ from wakeword_core import __version__
 from wakeword_core.config import FrontendConfig
 from wakeword_core.errors import DataError, WakewordError, reason_of
 from wakeword_core.files import canonical_json
-from wakeword_core.recordings.captured import LONGEST_TEXT, Opinion, ReviewedMeanwhileError, State, save_review
-from wakeword_core.reviewing.captured_sound import CapturedSound
+from wakeword_core.recordings.captured import Opinion, State
+from wakeword_core.recordings.opinions import LONGEST_TEXT, ReviewedMeanwhileError
+from wakeword_core.reviewing.captured_sound import Reviewed
 from wakeword_core.serving.access import BearerToken
 from wakeword_core.serving.network import LOOPBACK_NAMES, OriginGuard
 from wakeword_core.serving.page.page_file import HEADERS, page_file
@@ -53,7 +55,7 @@ class Said(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(max_length=LONGEST_TEXT)
-    state: State
+    state: State | Literal["left_out"]
     reviewer: str = Field("", max_length=LONGEST_TEXT)
     word: str = Field("", max_length=LONGEST_TEXT)
     speaker: str = Field("", max_length=LONGEST_TEXT)
@@ -66,7 +68,7 @@ class Said(BaseModel):
 
 
 def create_app(
-    captured: CapturedSound, defaults: Defaults | None = None, token: str = "", *, loopback: bool = True
+    captured: Reviewed, defaults: Defaults | None = None, token: str = "", *, loopback: bool = True
 ) -> FastAPI:
     """Make the application. With a `token` all but the page requires it; on `loopback` only this machine's names do."""
     app = FastAPI(
@@ -96,7 +98,7 @@ def create_app(
     return app
 
 
-def _routes(captured: CapturedSound, defaults: Defaults) -> APIRouter:
+def _routes(captured: Reviewed, defaults: Defaults) -> APIRouter:
     router = APIRouter()
 
     @router.get("/captures", summary="List the captures, and what was said of them.")
@@ -125,26 +127,17 @@ def _routes(captured: CapturedSound, defaults: Defaults) -> APIRouter:
         said = await _read_said(request)
         opinion = Opinion(**said.model_dump(exclude={"name", "seen"}))
         try:
-            saved = await asyncio.to_thread(save_review, captured.folder, said.name, opinion, said.seen)
+            saved = await asyncio.to_thread(captured.say, said.name, opinion, said.seen)
         except ReviewedMeanwhileError as error:
             raise RefusedError(409, "reviewed_meanwhile", str(error)) from error
-        return JSONResponse({**asdict(saved), "revision": saved.revision}, headers=_PRIVATE)
+        return JSONResponse(saved, headers=_PRIVATE)
 
     return router
 
 
-def _listed(captured: CapturedSound, defaults: Defaults) -> bytes:
-    heard, gone = captured.captures()
-    answer = {
-        "folder": str(captured.folder),
-        "scores": captured.model is not None,
-        "defaults": asdict(defaults),
-        "frontend": FrontendConfig().model_dump(mode="json"),
-        "words": captured.words(heard),
-        "captures": [asdict(one) for one in heard],
-        "gone": [asdict(one) for one in gone],
-    }
-    return canonical_json(answer).encode()
+def _listed(captured: Reviewed, defaults: Defaults) -> bytes:
+    frontend = FrontendConfig().model_dump(mode="json")
+    return canonical_json({**captured.listed(), "defaults": asdict(defaults), "frontend": frontend}).encode()
 
 
 async def _read_said(request: Request) -> Said:

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from wakeword_core.errors import ConfigError, DataError, reason_of
 from wakeword_core.files import remove_abandoned_parts
-from wakeword_core.recordings.captured import LABELLED, LONGEST_TEXT, Review, read_reviews, sound_of
+from wakeword_core.recordings.captured import LABELLED, Opinion, Review, read_reviews, save_review, sound_of
+from wakeword_core.recordings.opinions import LONGEST_TEXT
 from wakeword_core.runtime.captures import Capture, captures_in, read_facts
 from wakeword_core.runtime.detector import wake_scores
 from wakeword_core.runtime.model import AnyModel
@@ -18,7 +19,7 @@ from wakeword_core.text import printable
 _MOST_SECONDS = 120.0
 _MOST_BYTES = 32 * 2**20
 """Of a capture, which as they are kept has at most 40 s and some."""
-_TRACES = 64
+TRACES = 64
 """That are remembered."""
 
 
@@ -51,6 +52,22 @@ class Trace:
     threshold: float
 
 
+class Reviewed(Protocol):
+    """Sounds that a page lets people listen to, and say something of; several threads may use it."""
+
+    def listed(self) -> dict[str, Any]:
+        """Return what the page is told of the sounds, as JSON."""
+
+    def sound(self, name: str) -> bytes:
+        """Return a sound as a FLAC file; DataError where there is none."""
+
+    def trace(self, name: str) -> Trace:
+        """Return what the model says of a sound; DataError without a model or such a sound."""
+
+    def say(self, name: str, opinion: Opinion, seen: str) -> dict[str, Any]:
+        """Write what somebody says of a sound whose revision they have `seen`, and return it with its own, as JSON."""
+
+
 class CapturedSound:
     """The captures of one folder, which may change at any time; several threads may use it."""
 
@@ -61,8 +78,25 @@ class CapturedSound:
         self.folder, self.model = folder, model
         remove_abandoned_parts(folder)
         self._facts: dict[str, Mapping[str, Any]] = {}
-        self.trace = lru_cache(_TRACES)(self._trace)
+        self._trace = lru_cache(TRACES)(lambda name: trace_of(model, self._path(name)))
         self.captures()
+
+    def listed(self) -> dict[str, Any]:
+        """Return the captures and what was said of them, as JSON."""
+        heard, gone = self.captures()
+        return {
+            "title": str(self.folder),
+            "corrects": False,
+            "scores": self.model is not None,
+            "words": self.words(heard),
+            "captures": [asdict(one) for one in heard],
+            "gone": [asdict(one) for one in gone],
+        }
+
+    def say(self, name: str, opinion: Opinion, seen: str) -> dict[str, Any]:
+        """Label, set aside or delete a capture."""
+        saved = save_review(self.folder, name, opinion, seen)
+        return {**asdict(saved), "revision": saved.revision}
 
     def captures(self) -> tuple[list[Heard], list[Review]]:
         """Return the captures that have sound, oldest first, and what was said of those that are gone."""
@@ -97,22 +131,9 @@ class CapturedSound:
             )
         return path
 
-    def _trace(self, name: str) -> Trace:
+    def trace(self, name: str) -> Trace:
         """Return what the model says of a capture; DataError without a model or such a capture."""
-        from wakeword_core.audio import probe, read_pcm_blocks
-        from wakeword_core.runtime.model import score_blocks
-
-        if self.model is None:
-            raise DataError("there is no model to compute scores with; name one with --model")
-        path = self._path(name)
-        if probe(path).seconds > _MOST_SECONDS:
-            raise DataError(f"{path.name} is longer than {_MOST_SECONDS:g} s, which no capture is; it is not scored")
-        times: list[float] = []
-        scores: list[float] = []
-        for moments, classes in score_blocks(self.model, read_pcm_blocks(path, self.model.sample_rate)):
-            times += moments.tolist()
-            scores += wake_scores(classes, self.model.handicaps)[0].tolist() if len(moments) else []
-        return Trace(times, scores, self.model.threshold)
+        return self._trace(name)
 
     def _found(self) -> Iterator[Capture]:
         labelled = self.folder / LABELLED
@@ -137,6 +158,30 @@ class CapturedSound:
             review,
             review.revision if review else "",
         )
+
+
+def trace_of(model: AnyModel | None, path: Path) -> Trace:
+    """Return what a model says of a file; DataError without one, or where the sound is too long to look at."""
+    from wakeword_core.audio import read_pcm_blocks
+    from wakeword_core.runtime.model import score_blocks
+
+    if model is None:
+        raise DataError("there is no model to compute scores with; name one with --model")
+    require_short(path)
+    times: list[float] = []
+    scores: list[float] = []
+    for moments, classes in score_blocks(model, read_pcm_blocks(path, model.sample_rate)):
+        times += moments.tolist()
+        scores += wake_scores(classes, model.handicaps)[0].tolist() if len(moments) else []
+    return Trace(times, scores, model.threshold)
+
+
+def require_short(path: Path) -> None:
+    """Raise DataError for sound that is too long to be looked at as a whole."""
+    from wakeword_core.audio import probe
+
+    if probe(path).seconds > _MOST_SECONDS:
+        raise DataError(f"{path.name} is longer than {_MOST_SECONDS:g} s; it is not reviewed here")
 
 
 def _no_capture(name: str) -> DataError:

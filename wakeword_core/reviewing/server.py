@@ -8,7 +8,7 @@ import uvicorn
 from wakeword_core.config import ServingConfig
 from wakeword_core.errors import ConfigError
 from wakeword_core.reviewing.app import Defaults, create_app
-from wakeword_core.reviewing.captured_sound import CapturedSound
+from wakeword_core.reviewing.captured_sound import Reviewed
 from wakeword_core.serving.connections import PromptConnections
 from wakeword_core.serving.network import is_loopback, listening_socket, read_token
 
@@ -16,9 +16,7 @@ _SHUTDOWN_SECONDS = 5
 _MOST_CONNECTIONS = 128
 
 
-def serve_review(
-    captured: CapturedSound, defaults: Defaults, host: str, port: int, announce: Callable[[str], None]
-) -> None:
+def serve_review(captured: Reviewed, defaults: Defaults, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM; `announce` gets the address once it is listened to.
 
     Raises ConfigError without a token where other machines can connect, and WakewordError when the port is taken.

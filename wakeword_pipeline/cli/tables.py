@@ -148,6 +148,8 @@ def _print_recording(console: Console, subject: Subject) -> None:
         f"licence {row['licence'] or 'not stated'}; {row['status']} in {row['split']}"
     )
     console.print(Text(printable(described)))
+    if row["reason"]:
+        console.print(Text(printable(row["reason"])))
     starts = subject.starts
     if not starts:
         console.print("[yellow]nothing was made from it[/]")

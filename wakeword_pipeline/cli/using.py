@@ -228,9 +228,19 @@ def captures(
 
 @commands.command(rich_help_panel=_PANEL)
 def review(
-    folder: Annotated[Path, typer.Argument(help="What was given to --keep.")],
+    folder: Annotated[Path | None, typer.Argument(help="What was given to --keep.")] = None,
+    doubtful: Annotated[
+        bool,
+        typer.Option(
+            "--doubtful", help="Review the project's recordings that its report doubts; writes data.corrections."
+        ),
+    ] = False,
     model: Annotated[
-        Path | None, typer.Option(help="An exported .onnx file, or its folder, whose scores are drawn.")
+        Path | None,
+        typer.Option(
+            help="An exported .onnx file, or its folder, whose scores are drawn. \\[default: with --doubtful the "
+            "report's]"
+        ),
     ] = None,
     speaker: Annotated[str, typer.Option(help="Who speaks in what holds the word, unless the page says another.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of what is labelled, unless the page says another.")] = "",
@@ -241,11 +251,16 @@ def review(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 8766,
+    config: ConfigFile = None,
+    home: Home = None,
+    settings: Settings = None,
 ) -> None:
-    """Listen in the browser to what was kept in a folder, and label it: the labels are a source of recordings."""
-    from wakeword_pipeline.cli.commands.review import review_captures
+    """Listen in the browser to what was kept, or to recordings that a report doubts, and label them."""
+    from wakeword_pipeline.cli.commands.review import ReviewRequest
+    from wakeword_pipeline.cli.commands.review import review as review_sounds
 
-    review_captures(folder, model, speaker=speaker, licence=licence, reviewer=reviewer, host=host, port=port)
+    request = ReviewRequest(folder, doubtful, model, speaker, licence, reviewer, host, port)
+    review_sounds(request, project_options(config, home, settings))
 
 
 @commands.command(rich_help_panel=_PANEL)

@@ -74,7 +74,7 @@ from wakeword_core.errors import ConfigError
         ("data.sources=[{name: a, path: x, role: foo}]", "data.sources.0.role is 'foo', but must be 'positive',"),
         ("data.sources=[{name: a, role: noise}]", "data.sources.0.path is missing"),
         ("data.sources=[{name: a, path: 3, role: noise}]", "data.sources.0.path is 3, but must be a path"),
-        ("data.sources=[{name: a, path: '', role: noise}]", "data.sources.0.path is empty, but must be a folder"),
+        ("data.sources=[{name: a, path: '', role: noise}]", "data.sources.0.path is empty, but must be a path"),
         ("data.sources=[{name: a/b, path: x, role: noise}]", "data.sources.0.name is 'a/b', but must be text that"),
         ("data.sources=[{name: a, path: x, role: noise, speakr: b}]", "did you mean data.sources.0.speaker?"),
         (

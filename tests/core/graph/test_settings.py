@@ -31,6 +31,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "seed": FROM_SAMPLES,
     "data.sources": (MANIFEST,),
     "data.missing_source": (),
+    "data.corrections": (),  # what it says of recordings is in their fingerprint
     "data.audio.sample_rate": (*FROM_SAMPLES, TEACHERS),
     "data.audio.silence_dbfs": (MANIFEST, *STREAMED),
     "data.health": (MANIFEST,),

@@ -18,19 +18,19 @@ from sound_files import source
 from wakeword_core.config import KeepConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import hash_file, write_text
-from wakeword_core.recordings import captured
+from wakeword_core.recordings import opinions
 from wakeword_core.recordings.captured import (
     COLUMNS,
     LABELLED,
     SET_ASIDE,
     TABLE,
     Opinion,
-    ReviewedMeanwhileError,
     read_reviews,
     save_review,
     sound_of,
     split_of_capture,
 )
+from wakeword_core.recordings.opinions import ReviewedMeanwhileError
 from wakeword_core.runtime.captures import Keeper
 
 YES, NO = Opinion("yes", "anna", WORD, "parent", "CC0-1.0"), Opinion("no", "ben")
@@ -213,7 +213,7 @@ def test_a_disk_that_fails_leaves_what_was_said_before_or_now(
         write_text(path, text, mode)
 
     with monkeypatch.context() as patch:
-        patch.setattr(captured, "write_text", failing)
+        patch.setattr(opinions, "write_text", failing)
         with pytest.raises(DataError, match="No space left on device"):
             save_review(tmp_path, name, after)
     assert states(tmp_path)[other] == "unsure" and sound_of(tmp_path, name)
@@ -301,7 +301,7 @@ def test_an_end_that_was_rounded_is_that_of_the_sound(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_written_to_is_told_of(
     tmp_path: Path, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(captured.os, "access", lambda *given: False)  # which is never so for root
+    monkeypatch.setattr(opinions.os, "access", lambda *given: False)  # which is never so for root
     with pytest.raises(DataError, match=r"cannot be written \(Permission denied\)"):
         save_review(tmp_path, names[0], YES)
 

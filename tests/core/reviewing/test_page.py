@@ -4,11 +4,15 @@ import pytest
 from accessibility import violations
 from chromium import chromium, visiting, wait_for_colours
 from in_thread import served
-from kept_captures import WORD, keep_captures
+from kept_captures import RATE, WORD, keep_captures
+from loud_model import loud_and_quiet
 
+from wakeword_core.audio import from_pcm16, write_audio
 from wakeword_core.recordings.captured import Opinion, read_reviews, save_review, sound_of
+from wakeword_core.recordings.corrections import read_corrections
 from wakeword_core.reviewing.app import Defaults, create_app
 from wakeword_core.reviewing.captured_sound import CapturedSound
+from wakeword_core.reviewing.doubtful_sound import DoubtfulRecording, DoubtfulSound
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
 
@@ -243,3 +247,62 @@ def test_it_fits_and_can_be_used_by_everybody(visit, address, folder, names, sch
     page.keyboard.press("d")
     page.get_by_role("dialog").wait_for()
     assert violations(page) == []
+
+
+@pytest.fixture
+def doubted(tmp_path, model):
+    """Two recordings that a report doubts, of which the first is called the second letter."""
+    recordings = []
+    for digit, name in (("b", "first"), ("a", "second")):
+        path = tmp_path / f"{name}.wav"
+        write_audio(path, from_pcm16(loud_and_quiet(1.0)), RATE)
+        why = "Whisper heard “rubbing”, not 80 % of the word"
+        recordings.append(DoubtfulRecording(digit * 64, f"words/{name}.wav", path, WORD, why))
+    return DoubtfulSound(recordings, [WORD, "computer"], tmp_path / "corrections.csv", model)
+
+
+def test_doubtful_recordings_are_corrected_with_keys_alone_and_nothing_is_deleted(visit, doubted) -> None:
+    with running(doubted) as at:
+        page = visit(at.url, "422 (Unprocessable")
+        heard(page)
+        page.wait_for_function(f"({COLOURS})('scores') > 3")
+        assert page.get_by_role("listbox", name="Recordings").get_by_role("option").count() == 2
+        assert page.inner_text("#title") == "words/first.wav" and "“rubbing”" in page.inner_text("#facts")
+        assert not page.get_by_label("Speaker").is_visible() and not page.is_visible("#hint")
+        page.keyboard.press("d")
+        told(page, "words/first.wav: left out. 1 of 2 are left to review.")
+        page.keyboard.press("n")
+        told(page, "words/second.wav: no. 0 of 2 are left to review.")
+        page.get_by_label("Word", exact=True).fill("robot")
+        page.keyboard.press("Enter")
+        page.keyboard.press("y")
+        page.get_by_role("alert").filter(has_text="The wake words are").wait_for()
+        page.get_by_label("Word", exact=True).fill("computer")
+        page.keyboard.press("Enter")
+        page.keyboard.press("y")
+        told(page, "words/second.wav: yes.")
+        page.keyboard.press("k")
+        assert page.get_by_role("button", name="Leave out").get_attribute("aria-pressed") == "true"
+        assert page.inner_text("#said").startswith("Reviewed: left out, by anna")
+        page.close()
+    said = read_corrections(doubted.table)
+    assert {name[0]: (one.state, one.label) for name, one in said.items()} == {
+        "b": ("left_out", ""),
+        "a": ("yes", "computer"),
+    }
+    assert said["b" * 64].recording == "words/first.wav" and all(
+        one.path.is_file() for one in doubted.recordings.values()
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1_400])
+def test_the_page_of_doubtful_recordings_fits_and_can_be_used_by_everybody(visit, doubted, scheme, width) -> None:
+    with running(doubted) as at:
+        page = visit(at.url, color_scheme=scheme, viewport={"width": width, "height": 900})
+        heard(page)
+        page.keyboard.press("d")
+        told(page, "1 of 2")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert violations(page) == []
+        page.close()

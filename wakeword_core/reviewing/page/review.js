@@ -21,12 +21,28 @@ async function load() {
   try {
     const changed = await captures.refresh();
     $("entry").hidden = true;
-    if (changed) update();
+    if (changed) {
+      fit();
+      update();
+    }
     tellTrouble(null, "poll");
   } catch (error) {
     $("entry").hidden = error.status !== 401;
     tellTrouble(error.status === 401 && !captures.token ? null : error, "poll");
   }
+}
+
+function fit() { // the page, once, to recordings of sources, of which only the word is asked and nothing is deleted
+  if (!captures.listed.corrects || STATES.d === "left_out") return;
+  const out = answers.at(-1);
+  STATES.d = out.dataset.state = "left_out";
+  out.firstChild.data = "Leave out ";
+  out.className = "";
+  $("captures").textContent = "Recordings";
+  $("d-does").textContent = "leave it out";
+  $("scores").ariaLabel = "Score over time, and the threshold";
+  $("filter").append(new Option("left out", "left_out"));
+  for (const part of document.querySelectorAll("[data-captures]")) part.hidden = true;
 }
 
 function update() { // what somebody else may have changed
@@ -37,17 +53,20 @@ function update() { // what somebody else may have changed
   else choose(next(before));
   if (now && changed) showSaid();
   showList();
-  const did = changed?.state === "deleted" ? "deleted" : `said ${changed?.state} of`;
-  tell(changed ? `${changed.reviewer || "Somebody"} ${did} this capture. ${toDo()}` : toDo());
+  const did = changed?.state === "deleted" ? "deleted" : `said ${stateOf(changed)} of`;
+  const what = captures.listed.corrects ? "recording" : "capture";
+  tell(changed ? `${changed.reviewer || "Somebody"} ${did} this ${what}. ${toDo()}` : toDo());
 }
 
 function toDo() {
   const all = captures.listed.captures, left = all.filter(({ review }) => !review).length;
-  return all.length ? `${left} of ${all.length} are left to review.` : "Nothing is kept here yet.";
+  if (all.length) return `${left} of ${all.length} are left to review.`;
+  return captures.listed.corrects ? "The report doubts no recording." : "Nothing is kept here yet.";
 }
 
 function next(after) { // the first that nobody reviewed, from the one after on; or else the one after it, or the last
-  const all = captures.listed.captures, at = after ? all.findIndex(({ name }) => name > after.name) : 0;
+  const all = captures.listed.captures, here = after ? all.findIndex(({ name }) => name === after.name) : -1;
+  const at = here < 0 && after ? all.findIndex(({ name }) => name > after.name) : here + 1; // it may be gone
   const later = at < 0 ? [] : all.slice(at);
   return [...later, ...all].find(({ review }) => !review) ?? later[0] ?? all.at(-1) ?? null;
 }
@@ -59,8 +78,8 @@ function shown() {
 }
 
 function showList() {
-  const { defaults, words, folder } = captures.listed, rows = shown();
-  document.title = `Review of ${folder}`;
+  const { defaults, words, title } = captures.listed, rows = shown();
+  document.title = `Review of ${title}`;
   page.named ??= $("reviewer").value = stored("reviewer") ?? defaults.reviewer;
   $("words").replaceChildren(...words.map((value) => Object.assign(element("option"), { value })));
   $("list").replaceChildren(...rows.map(row));
@@ -70,14 +89,18 @@ function showList() {
 }
 
 function row(capture) {
-  const { name, time, kind, score, review } = capture, item = element("li");
+  const { name, score, review } = capture, item = element("li");
   Object.assign(item, { id: `of-${name}`, role: "option" });
-  item.append(element("span", clock(time)), element("span", review?.state ?? "", `state ${review?.state ?? ""}`));
+  item.append(element("span", heading(capture)), element("span", stateOf(review), `state ${review?.state ?? ""}`));
   const by = review && review.reviewer !== $("reviewer").value ? `, reviewed by ${review.reviewer || "somebody"}` : "";
-  item.append(element("span", `${KINDS[kind]}${score === null ? "" : `, score ${score.toFixed(2)}`}${by}`, "soft by"));
+  item.append(element("span", `${why(capture)}${score === null ? "" : `, score ${score.toFixed(2)}`}${by}`, "soft by"));
   item.addEventListener("click", () => choose(capture));
   return item;
 }
+
+const heading = ({ place, time }) => place ?? clock(time);
+const why = (capture) => capture.why ?? KINDS[capture.kind];
+const stateOf = (review) => (review?.state ?? "").replace("_", " ");
 
 function markChosen() {
   const id = page.chosen ? `of-${page.chosen.name}` : "";
@@ -97,14 +120,14 @@ async function choose(capture) {
   const chosen = capture && find(capture);
   Object.assign(page, { chosen, seen: chosen?.revision ?? "", heard: null, changed: false });
   for (const button of [...answers, $("play")]) button.disabled = !capture;
-  if (!capture) $("title").textContent = "No capture is chosen";
+  if (!capture) $("title").textContent = "Nothing is chosen";
   showSaid();
   draw();
   if (!capture) return;
-  const { name, time, kind, word, score, threshold } = page.chosen;
-  $("title").textContent = `${KINDS[kind]}, ${clock(time)}`;
+  const { name, place, word, score, threshold } = page.chosen;
+  $("title").textContent = place ?? `${why(page.chosen)}, ${heading(page.chosen)}`;
   const figures = [score !== null && `score ${score.toFixed(3)}`, threshold !== null && `threshold ${threshold.toFixed(3)}`];
-  $("facts").textContent = [word, ...figures].filter(Boolean).join(", ");
+  $("facts").textContent = [word, place && why(page.chosen), ...figures].filter(Boolean).join(", ");
   $("question").textContent = word ? `Does somebody say “${word}”?` : "Does somebody say the wake word?";
   markChosen();
   try {
@@ -134,8 +157,9 @@ function showSaid() { // of the chosen capture
   const values = { ...(labelled ? review : defaults), ...guess(review, page.chosen) };
   if (!page.changed) for (const id of [...TEXTS, ...SPAN]) $(id).value = values[id] ?? "";
   showBand();
-  for (const button of answers.slice(0, 3)) button.ariaPressed = String(button.dataset.state === review?.state);
-  const by = review && `Reviewed: ${review.state}, by ${review.reviewer || "somebody"}, ${clock(review.reviewed)}.`;
+  for (const button of answers)
+    if (button.dataset.state !== "deleted") button.ariaPressed = String(button.dataset.state === review?.state);
+  const by = review && `Reviewed: ${stateOf(review)}, by ${review.reviewer || "somebody"}, ${clock(review.reviewed)}.`;
   const use = labelled && { train: "Models learn from it.", test: "It is kept for the test; no model learns from it." };
   $("said").textContent = review ? [by, use?.[review.split]].filter(Boolean).join(" ") : "Nobody has reviewed it yet.";
 }
@@ -150,15 +174,17 @@ async function say(state) {
   const capture = page.chosen;
   if (!capture || page.saving) return;
   page.saving = true;
-  const texts = [...TEXTS, "reviewer"].map((id) => [id, $(id).value]);
-  const said = Object.fromEntries([...texts, ...SPAN.map((id) => [id, $(id).valueAsNumber])]); // NaN becomes null
+  const { corrects } = captures.listed, fields = corrects ? ["word"] : TEXTS;
+  const texts = [...fields, "reviewer"].map((id) => [id, $(id).value]);
+  const span = corrects ? [] : SPAN.map((id) => [id, $(id).valueAsNumber]); // NaN becomes null
+  const said = Object.fromEntries([...texts, ...span]);
   try {
     const review = await captures.say({ name: capture.name, state, ...said, seen: page.seen });
     tellTrouble(null, "say");
     await captures.refresh();
     choose(next(capture));
     showList();
-    tell(`${clock(capture.time)}: ${review.state}. ${toDo()}`);
+    tell(`${heading(capture)}: ${stateOf(review)}. ${toDo()}`);
   } catch (error) {
     await load();
     if (error.code === "reviewed_meanwhile") {
@@ -218,7 +244,7 @@ function showBand() { // where the word is said to be
 }
 
 function drag({ currentTarget: picture, clientX, pointerId, type }) { // over a picture, from where the word begins
-  if (!page.heard) return;
+  if (!page.heard || captures.listed.corrects) return;
   const { left, width } = picture.getBoundingClientRect(), seconds = page.heard.sound.length / RATE;
   const at = Math.max(0, Math.min(1, (clientX - left) / width)) * seconds;
   if (type === "pointerdown") {

@@ -93,6 +93,7 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
 def _bury(project: Project, request: ForgetRequest) -> list[str]:
     """Write the tombstones, remove what is remembered of the recordings, and return their ids."""
     from wakeword_core.lineage.forgetting import find_recordings, find_speaker, known_recordings
+    from wakeword_core.recordings.corrections import forget_corrections
     from wakeword_core.recordings.data_sets.unpacking import remove_forgotten
     from wakeword_core.recordings.forgotten import Forgotten
 
@@ -119,6 +120,7 @@ def _bury(project: Project, request: ForgetRequest) -> list[str]:
         if older := sorted(named.listed - named.present):
             _print_older(request.recording, older, there_now=len(named.present))
     project.scan_cache().forget(recording_ids)
+    forget_corrections(project.config.data.corrections, recording_ids)
     remove_forgotten(project.config.data.sources, project.forgotten())
     return recording_ids
 

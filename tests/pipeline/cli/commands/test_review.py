@@ -52,10 +52,17 @@ def test_options_say_the_rest_and_a_system_may_know_no_user(served, monkeypatch,
 
 def test_what_cannot_be_reviewed_or_would_be_open_to_others_is_one_line(monkeypatch, tmp_path: Path, capsys) -> None:
     monkeypatch.delenv("WAKEWORD_TOKEN", raising=False)
+    config, home, named = tmp_path / "wakeword.yaml", tmp_path / "home", ("--set", "data.corrections=corrections.csv")
+    config.write_text("phrase: hey robin\n")
     for status, said, arguments in (
         (2, "there is no folder", [str(tmp_path / "none")]),
         (2, "WAKEWORD_TOKEN", [str(tmp_path), "--host", "0.0.0.0", "--port", "0"]),
         (1, "model.onnx", [str(tmp_path), "--model", str(tmp_path / "model.onnx")]),
+        (2, "name either the folder", []),
+        (2, "name either the folder", [str(tmp_path), "--doubtful"]),
+        (2, "--speaker and --licence are of captures", ["--doubtful", "--speaker", "parent"]),
+        (2, "data: {corrections: corrections.csv}", ["--doubtful", "--config", str(config), "--home", str(home)]),
+        (1, "has no report", [*("--doubtful", "--config", str(config), "--home", str(home)), *named]),
     ):
         assert run(monkeypatch, *arguments) == status
         message = capsys.readouterr().err
