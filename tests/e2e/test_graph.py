@@ -78,6 +78,14 @@ def test_a_learning_rate_is_looked_for_on_the_built_features(built, tmp_path: Pa
     assert "suggested" in printed and "set in training.schedule.learning_rate" in printed
 
 
+def test_the_largest_batch_is_looked_for_on_the_built_features(built) -> None:
+    printed = built.wakeword("batch-find", "--set", "compute.memory_gb=8", "--json")
+    found = json.loads(printed.splitlines()[-1])
+    assert [one["batch_size"] for one in found["tried"]] == [32 << turn for turn in range(len(found["tried"]))]
+    assert all(0 < one["memory_gb"] <= 8 and one["windows_per_second"] > 0 for one in found["tried"])
+    assert f"--set training.sampling.batch_size={found['largest']}" in printed
+
+
 def test_nothing_is_left_half_made(built) -> None:
     leftovers = [p for p in built.path.glob("store/*/.building-*")] + [p for p in built.path.rglob("*.part")]
     assert leftovers == []

@@ -49,7 +49,7 @@ def within_memory(splits: Sequence["WindowSet"], compute: ComputeConfig, process
     As many `processes` of this machine share the memory, and each has all rows.
     """
     needed = sum(one.mel.nbytes for one in splits if isinstance(one.mel, RowsOnDisk)) * processes
-    allowed = compute.memory_gb * _GB or _SHARE * machine_memory()
+    allowed = allowed_memory(compute)
     too_large = compute.rows == "auto" and needed > allowed
     if too_large:
         log.info(
@@ -60,6 +60,11 @@ def within_memory(splits: Sequence["WindowSet"], compute: ComputeConfig, process
         )
     on_disk = too_large or compute.rows == "disk"
     return list(splits) if on_disk else [one.in_memory() for one in splits]
+
+
+def allowed_memory(compute: ComputeConfig) -> float:
+    """Return how many bytes of this machine's memory a training may take."""
+    return compute.memory_gb * _GB or _SHARE * machine_memory()
 
 
 def on_device(windows: "WindowSet", device: torch.device | str) -> "WindowSet":

@@ -185,10 +185,20 @@ def lr_find(
     as_json: AsJson = False,
 ) -> None:
     """Suggest a learning rate: train on the built features at rising rates, and see where the loss is lowest."""
-    from wakeword_pipeline.cli.commands.lr import find_learning_rate
+    from wakeword_pipeline.cli.commands.finding import find_learning_rate
 
     options = project_options(config_path(config), home, settings)
     find_learning_rate(options, (low, high, steps), out, as_json=as_json)
+
+
+@commands.command(rich_help_panel=_PANEL)
+def batch_find(
+    config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False
+) -> None:
+    """Find the largest batch of training that fits in memory: train on the built features with batches that double."""
+    from wakeword_pipeline.cli.commands.finding import find_batch_size
+
+    find_batch_size(project_options(config_path(config), home, settings), as_json=as_json)
 
 
 @commands.command(rich_help_panel=_PANEL)

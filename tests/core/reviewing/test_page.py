@@ -265,7 +265,7 @@ def test_doubtful_recordings_are_corrected_with_keys_alone_and_nothing_is_delete
     with running(doubted) as at:
         page = visit(at.url, "422 (Unprocessable")
         heard(page)
-        page.wait_for_function(f"({COLOURS})('scores') > 3")
+        wait_for_colours(page, "scores", 3)
         assert page.get_by_role("listbox", name="Recordings").get_by_role("option").count() == 2
         assert page.inner_text("#title") == "words/first.wav" and "“rubbing”" in page.inner_text("#facts")
         assert not page.get_by_label("Speaker").is_visible() and not page.is_visible("#hint")

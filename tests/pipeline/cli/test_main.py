@@ -34,6 +34,7 @@ SURFACE = {
     "lineage": {"--home", "--recordings", "--json"},
     "verify": {"--config", "--home", "--set", "--json"},
     "lr-find": {"--config", "--home", "--set", "--low", "--high", "--steps", "--out", "--json"},
+    "batch-find": {"--config", "--home", "--set", "--json"},
     "search": {"--config", "--home", "--set", "--trials", "--json"},
     "models": {"--config", "--home", "--set", "--json"},
     "promote": {"--force", "--reason", "--config", "--home", "--set"},
@@ -386,10 +387,11 @@ def test_status_of_an_empty_home_is_all_missing(tmp_path: Path, monkeypatch) -> 
     assert "missing" in CliRunner().invoke(app, ["status", "--config", "wakeword.yaml"]).output
 
 
-def test_without_features_there_is_no_learning_rate_to_look_for(monkeypatch, capsys, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["lr-find", "batch-find"])
+def test_without_features_nothing_can_be_looked_for(what: str, monkeypatch, capsys, tmp_path: Path) -> None:
     (tmp_path / "wakeword.yaml").write_text("phrase: hey robin\nsynthesis: {enabled: true}\n")
     monkeypatch.chdir(tmp_path)
-    status, message = failing(monkeypatch, capsys, "lr-find")
+    status, message = failing(monkeypatch, capsys, what)
     assert status == 1 and "mel_features[train] is not built" in message and len(message.strip().splitlines()) == 1
 
 
