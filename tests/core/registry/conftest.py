@@ -8,9 +8,11 @@ import pytest
 for folder in (Path(__file__).parent, Path(__file__).parents[3] / "benchmarks"):
     sys.path.insert(0, str(folder))
 
-from rivals import RivalProject, Rivals, write_shards  # noqa: E402
+from rivals import RivalProject, Rivals, hearing_once, write_shards  # noqa: E402
 
+from wakeword_core.evaluation.measure import plots  # noqa: E402
 from wakeword_core.graph.stage import Check, Verdict  # noqa: E402
+from wakeword_core.registry import trial  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +21,16 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def rivals(tmp_path: Path, shards: Path) -> Rivals:
+def rivals_with_pictures(tmp_path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch) -> Rivals:
+    monkeypatch.setattr(trial, "run_test", hearing_once(trial.run_test))
     return Rivals(tmp_path / "rivals", shards)
+
+
+@pytest.fixture
+def rivals(rivals_with_pictures: Rivals, monkeypatch: pytest.MonkeyPatch) -> Rivals:
+    """The same for tests that look at no picture, of which each takes as long as a model that is heard."""
+    monkeypatch.setattr(plots, "det_curve", lambda *given, **named: b"")
+    return rivals_with_pictures
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ another model that is exactly as good.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,10 +19,13 @@ from small_judge import BIAS, save_judge
 from wakeword_core.audio import write_audio
 from wakeword_core.config import Config, ShardsConfig
 from wakeword_core.export.onnx_graph import set_card, write_model
-from wakeword_core.files import link_or_copy
+from wakeword_core.files import hash_file, link_or_copy
 from wakeword_core.graph.stages import comparison
+from wakeword_core.progress import Progress
 from wakeword_core.registry.history import Entry
+from wakeword_core.registry.trial import TestRun
 from wakeword_core.runtime import WakewordModel
+from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.shards.building import build_shards
 from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_core.store.parts import Parts
@@ -144,6 +148,21 @@ class RivalProject(GeneratedProject):
     @property
     def stages(self):
         return {**super().stages, COMPARISON: comparison.STAGE}
+
+
+def hearing_once(run_test: Callable[..., TestRun]) -> Callable[..., TestRun]:
+    """Have the test played once to all models that differ in nothing but their keys."""
+    runs: dict[tuple[object, ...], TestRun] = {}
+
+    def heard(model: WakewordModel | JudgedModel, shards: Path, config: Config, progress: Progress) -> TestRun:
+        judged = isinstance(model, JudgedModel)
+        files = (model.model.graph_digest, hash_file(model.judge.path)) if judged else (model.graph_digest,)
+        known = (files, model.threshold, shards, config.model_dump_json(include={"data", "evaluation"}))
+        if known not in runs:
+            runs[known] = run_test(model, shards, config, progress)
+        return runs[known]
+
+    return heard
 
 
 class Rivals:

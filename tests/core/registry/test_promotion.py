@@ -37,7 +37,8 @@ def states(project: RivalProject) -> set[str]:
     return {state.state for state in status(project)}
 
 
-def test_the_first_model_is_champion_and_an_untrained_one_is_refused(rivals: Rivals, checked) -> None:
+def test_the_first_model_is_champion_and_an_untrained_one_is_refused(rivals_with_pictures: Rivals, checked) -> None:
+    rivals = rivals_with_pictures
     first = rivals.build()
     entry = decide(first)
     assert (entry.decision, entry.opponent, entry.by, entry.cleared) == ("promoted", "", "gate", True)
