@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -232,15 +233,21 @@ def test_a_killed_trial_is_taken_up_where_it_was(home: Path) -> None:
     assert len({key for stage, key in needed_by_searches(home) if stage == "trained_model"}) == 1
 
 
-def test_two_processes_share_one_search(home: Path) -> None:
+def test_two_processes_share_one_search(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"trials": 7, "pruning": {"enabled": False}}
-    with start(home, -1, **asked) as one, start(home, -1, **asked) as other:
-        for process in (one, other):
-            assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        for process in (one, other):
-            tell(process)
-        told = [process.communicate(timeout=300) for process in (one, other)]
-        assert [one.returncode, other.returncode] == [0, 0], told
+    with start(home, -1, **asked) as other:
+
+        def wait_for_the_other(run: object, record: Any) -> None:
+            """So that both train at the same time."""
+            while len({line for line in builds(home) if line.startswith("epoch")}) == 1:
+                assert other.poll() is None
+                time.sleep(0.05)
+
+        monkeypatch.setattr(cheap_graph, "after_epoch", wait_for_the_other)
+        tell(other)
+        search(cheap_project(home, **asked))
+        told = other.communicate(timeout=300)
+        assert other.returncode == 0, told
     found = search(cheap_project(home, **asked))
     assert found.count("finished") == 7 == len({row.values[RATE] for row in found.rows})
     assert Counter(line for line in builds(home) if "features" in line) == {"features train": 1, "features val": 1}
