@@ -1,7 +1,8 @@
 # Each target does its own set-up in .venv; a second call finds the stamp and installs nothing.
 # ARGS passes options on: make run ARGS='--phrase "hello house"'
 
-PYTHON ?= python3.11
+# The first of these that there is; a name alone may be a shim behind which there is none.
+PYTHON ?= $(shell for minor in 11 12 13; do python3.$$minor -c '' 2>/dev/null && echo python3.$$minor && break; done)
 VENV := .venv
 BIN := $(VENV)/bin/python
 # The stamp's name changes with what is to be installed and with the folder, since a moved venv has to be linked again.
@@ -88,12 +89,10 @@ clean:
 	find . -name __pycache__ -type d -not -path './.wakeword/*' -prune -exec rm -rf {} +
 
 $(BIN):
-	@command -v $(PYTHON) >/dev/null || { \
-		echo "Python 3.11 is needed, but there is no $(PYTHON): install it, or say PYTHON=/path/to/python3.11"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
-		echo "Python 3.11 is needed, but $(PYTHON) is $$($(PYTHON) --version 2>&1): say PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+		echo "Python 3.11, 3.12 or 3.13 is needed, and $(or $(PYTHON),python3.11) is none: install one, or say PYTHON=/path/to/python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
-		rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian, install python3.11-venv"; exit 1; }
+		rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian, install $(notdir $(PYTHON))-venv"; exit 1; }
 
 # DEV includes speech, so after `make test` there is nothing left for `make run` to install.
 $(SPEECH): | $(BIN)

@@ -1,6 +1,7 @@
 """Documents name what is there."""
 
 import re
+import tomllib
 from operator import attrgetter
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def test_a_version_is_the_same_wherever_it_is_told():
     newest = re.findall(r"^## \[(.+)\](?: - (.+))?$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert newest[0] == ("Unreleased", "")
     assert newest[1] == (citation["version"], str(citation["date-released"])) and citation["version"] == __version__
+
+
+def test_pythons_that_are_promised_are_those_that_are_tried():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    promised = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
+    assert promised == workflow["jobs"]["test"]["strategy"]["matrix"]["python-version"]
+    assert project["requires-python"] == f">={promised[0]}"
 
 
 @pytest.fixture(scope="module")

@@ -188,7 +188,7 @@ def packages(extras: Collection[str]) -> set[str]:
     """Top-level modules that an installation of this project with these extras brings, and of all that they ask for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
-    wanted = [Requirement(line) for line in asked]
+    wanted = [one for one in map(Requirement, asked) if one.marker is None or one.marker.evaluate()]
     todo = [(one.name, frozenset(one.extras)) for one in wanted]
     found: set[tuple[str, frozenset[str]]] = set()
     while todo:
