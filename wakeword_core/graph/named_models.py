@@ -1,5 +1,6 @@
 """The finished models that a configuration names: its teachers, and the one that training goes on from."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 from wakeword_core.config import Config, Split
@@ -15,8 +16,12 @@ from wakeword_core.lineage.given import (
     start_of,
     trained_behind,
 )
+from wakeword_core.lineage.recordings import recordings_behind
+from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.registry.history import Registry
+from wakeword_core.stage_names import MODEL
 from wakeword_core.store.artifacts import ArtifactStore
+from wakeword_core.store.graph import Graph
 
 _TRAINING = "training"
 """The branch of the configuration that names a model to start from."""
@@ -39,6 +44,8 @@ class NamingProject(Protocol):
 
     def registry(self) -> Registry: ...  # noqa: D102
 
+    def forgotten(self) -> Forgotten: ...  # noqa: D102
+
     def input_contents(self, stage: Stage, split: Split | None) -> dict[str, dict[str, str]]: ...  # noqa: D102
 
 
@@ -52,14 +59,19 @@ class NamedModels:
         self._fit = False
 
     def champion_to_start_from(self) -> str | None:
-        """Return the key of the champion, empty for none, if it is that which the configuration starts from."""
+        """Return the key of the champion, empty for none, if it is that which the configuration starts from.
+
+        One that was made from something that is forgotten by now is none: what goes on from it would be made from that.
+        """
         project = self._project
         if project.config.training.start_from != THE_CHAMPION:
             return None
         if project.pinned_champion is not None:
             return project.pinned_champion
         champion = project.registry().champion
-        return champion.key if champion else ""
+        if champion is None or _is_made_from(champion.key, project.forgotten().recordings, project.store):
+            return ""
+        return champion.key
 
     def config_of(self, stage: Stage) -> Config:
         """Return the configuration as a stage depends on it: it names the model that `champion` is to start from."""
@@ -128,3 +140,18 @@ class NamedModels:
         if start is None:
             return self._project.config.changed({"training.start_from": None, "training.freeze": 0})
         return self._project.config.changed({"training.start_from": start.name})
+
+
+def _is_made_from(champion: str, recording_ids: Collection[str], store: ArtifactStore) -> bool:
+    """Tell whether a champion was made from any of the recordings; one that cannot be traced back counts, too."""
+    if not recording_ids:
+        return False
+    graph = Graph.of_store(store)
+    node = graph.nodes.get((MODEL, champion))
+    if node is None:
+        return False  # its files are gone, which is said where it is opened
+    try:
+        behind = recordings_behind(graph, node, store.root)
+    except ArtifactError:
+        return True
+    return bool(behind["recording_id"].isin(set(recording_ids)).any())

@@ -1,5 +1,6 @@
 """Training that goes on from the champion: what it starts from, and that nothing is built again because of that."""
 
+import hashlib
 import logging
 import random
 import shutil
@@ -12,7 +13,10 @@ from rivals import RivalProject, Rivals
 from wakeword_core.errors import ConfigError
 from wakeword_core.graph.promotion import decide, promote, rollback
 from wakeword_core.graph.status import status
+from wakeword_core.lineage.recordings import recordings_behind
+from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.stage_names import MODEL
+from wakeword_core.store.graph import Graph
 
 TRAINED = "trained_model"
 UNTRAINED = 1
@@ -101,6 +105,20 @@ def test_a_candidate_that_a_person_promotes_is_fresh_as_champion(rivals: Rivals,
     assert champion(rivals) == first.require(MODEL).key and states(rivals, **MANUAL) == {}
     promote(project(rivals), second.require(MODEL).key, "", force=False)
     assert champion(rivals) == second.require(MODEL).key and states(rivals, **MANUAL) == {}
+
+
+def test_nothing_goes_on_from_a_champion_that_was_made_from_what_is_forgotten(rivals: Rivals, checked) -> None:
+    first = build(rivals)
+    record(rivals)
+    graph = Graph.of_store(first.store)
+    behind = recordings_behind(graph, graph.nodes[MODEL, champion(rivals)], first.store.root)["recording_id"]
+    Forgotten.add_to(first.home, [hashlib.sha256(b"somebody else").hexdigest()], (), "asked")
+    assert project(rivals).models.champion_to_start_from() == champion(rivals)
+    Forgotten.add_to(first.home, [behind.iloc[0]], (), "asked")
+    second = build(rivals)
+    assert start_of(second) == "" and champion(rivals) == second.require(MODEL).key and states(rivals) == {}
+    record(rivals)
+    assert start_of(build(rivals)) == as_trained(second)
 
 
 def test_another_champion_in_the_midst_of_a_build_is_for_the_next_one(rivals: Rivals, checked) -> None:
