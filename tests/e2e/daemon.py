@@ -1,4 +1,4 @@
-"""Dagster as `wakeword ui` runs it, its daemon alone or with its web pages, and what it materialized."""
+"""Dagster as `wakeword ui` runs it, its daemon alone or with its web pages; its runs in this process; what it made."""
 
 import os
 import shutil
@@ -18,6 +18,9 @@ import psutil
 import pytest
 from hostile import hostile_folder, ran_in
 from listening import listening
+
+from wakeword_pipeline.orchestration.definitions import define
+from wakeword_pipeline.orchestration.resources import ProjectResource
 
 _SECONDS = 400
 """A build takes less, on a machine that does other things besides."""
@@ -89,6 +92,27 @@ def _answers(address: str) -> bool:
             return answer.status == 200
     except OSError:
         return False
+
+
+def built_by(
+    sensor: dg.SensorDefinition, resource: ProjectResource, instance: dg.DagsterInstance
+) -> Iterator[list[str]]:
+    """Evaluate the sensor and execute what it asks for, as the daemon does, until it asks for nothing more."""
+    cursor, idle = None, 0
+    while idle < 2:
+        with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"project": resource}) as context:
+            asked = sensor(context)
+        cursor, idle = asked.cursor, 0 if asked.run_requests else idle + 1
+        for request in asked.run_requests or ():
+            done = define(resource).resolve_implicit_global_asset_job_def().execute_in_process(
+                asset_selection=request.asset_selection,
+                partition_key=request.partition_key,
+                run_config=request.run_config,
+                instance=instance,
+            )  # fmt: skip
+            assert done.success
+            made = (one.step_materialization_data.materialization for one in done.get_asset_materialization_events())
+            yield [one.asset_key.to_user_string() for one in made if not one.metadata["reused"].value]
 
 
 def going_on(instance: dg.DagsterInstance) -> bool:

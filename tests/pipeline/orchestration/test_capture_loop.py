@@ -2,12 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pytest
+from daemon import built_by
 from toy_project import RATE, SETTINGS, hiss, sweep
 
 from wakeword_core.audio import Pcm, read_pcm16, to_pcm16, write_audio
@@ -25,7 +25,6 @@ from wakeword_core.runtime.exported import MODEL_FILE
 from wakeword_core.stage_names import COMPARISON, MODEL
 from wakeword_pipeline.cli.commands.lineage import show_lineage
 from wakeword_pipeline.orchestration.automation import rebuild_sensor
-from wakeword_pipeline.orchestration.definitions import define
 from wakeword_pipeline.orchestration.resources import ProjectResource
 
 pytestmark = pytest.mark.slow
@@ -130,27 +129,6 @@ class Household:
                 keeper.decide(event, True)
             keeper.push(pcm, detector.times, detector.scores, events)
         keeper.finish()
-
-
-def built_by(
-    sensor: dg.SensorDefinition, resource: ProjectResource, instance: dg.DagsterInstance
-) -> Iterator[list[str]]:
-    """Evaluate the sensor and execute what it asks for, as the daemon does, until it asks for nothing more."""
-    cursor, idle = None, 0
-    while idle < 2:
-        with dg.build_sensor_context(instance=instance, cursor=cursor, resources={"project": resource}) as context:
-            asked = sensor(context)
-        cursor, idle = asked.cursor, 0 if asked.run_requests else idle + 1
-        for request in asked.run_requests or ():
-            done = define(resource).resolve_implicit_global_asset_job_def().execute_in_process(
-                asset_selection=request.asset_selection,
-                partition_key=request.partition_key,
-                run_config=request.run_config,
-                instance=instance,
-            )  # fmt: skip
-            assert done.success
-            made = (one.step_materialization_data.materialization for one in done.get_asset_materialization_events())
-            yield [one.asset_key.to_user_string() for one in made if not one.metadata["reused"].value]
 
 
 def test_a_model_that_woke_to_the_television_learns_not_to(tmp_path: Path, empty_store: Path, capsys) -> None:
