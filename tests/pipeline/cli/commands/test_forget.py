@@ -28,30 +28,35 @@ from wakeword_pipeline.tracking.versions import delete_runs, mirror, model_runs
 RATE = 16_000
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """Recordings of two speakers, and a home with their manifest and shards, and a model that stands for one."""
-    generator = np.random.default_rng(3)
+def configured(folder: Path) -> Config:
+    source = {"name": "home", "path": str(folder / "recordings"), "role": "negative", "speaker": "parent"}
+    tree = {"data": {"sources": [{**source, "split": "train"}]}, "compute": {"workers": 1}, "shards": {"count": 2}}
+    return Config.model_validate(tree)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of two speakers, and a home with their manifest and shards."""
+    folder, generator = tmp_path_factory.mktemp("built"), np.random.default_rng(3)
     for speaker in ("ada", "bo"):
         for number in range(2):
             sound = generator.normal(0, 0.1, RATE // 2).astype(np.float32)
-            write_audio(tmp_path / "recordings" / speaker / f"{number}.wav", sound, RATE)
-    source = {
-        "name": "home",
-        "path": str(tmp_path / "recordings"),
-        "role": "negative",
-        "speaker": "parent",
-        "split": "train",
-    }
-    config = Config.model_validate({"data": {"sources": [source]}, "compute": {"workers": 1}, "shards": {"count": 2}})
-    save_config(config, tmp_path / "wakeword.yaml")
+            write_audio(folder / "recordings" / speaker / f"{number}.wav", sound, RATE)
+    made = Project(configured(folder), folder / "home")
+    made.build("raw_manifest")
+    made.build("audio_shards", "train")
+    return folder
+
+
+@pytest.fixture
+def project(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The same of its own, to be changed."""
+    shutil.copytree(built, tmp_path, dirs_exist_ok=True)
+    save_config(config := configured(tmp_path), tmp_path / "wakeword.yaml")
     for name in ("WAKEWORD_CONFIG", "WAKEWORD_HOME", "WAKEWORD_DAGSTER", "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WAKEWORD_CONFIG", str(tmp_path / "wakeword.yaml"))
-    made = Project(config, tmp_path / "home")
-    made.build("raw_manifest")
-    made.build("audio_shards", "train")
-    return made
+    return Project(config, tmp_path / "home")
 
 
 @pytest.fixture
