@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, and the hashes that name them."""
 
 import csv
+import errno
 import fcntl
 import hashlib
 import json
@@ -269,6 +270,13 @@ def inside(path: str | Path, folders: Iterable[str]) -> bool:
     """Tell whether `path`, its links resolved, lies in one of the resolved folders."""
     real = os.path.realpath(path)
     return any(real == folder or real.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise OSError where no file can be made in a folder, or there is no such folder."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        problem = errno.EACCES if folder.exists() else errno.ENOENT
+        raise OSError(problem, os.strerror(problem), str(folder))
 
 
 def require_space(folder: Path, needed_bytes: int, what: str) -> None:

@@ -11,6 +11,7 @@ from wakeword_core.graph.project import Project
 from wakeword_core.reviewing.doubtful_sound import DoubtfulRecording
 from wakeword_core.stage_names import MODEL
 from wakeword_core.store.artifacts import Artifact
+from wakeword_core.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def doubtful_recordings(project: Project, report: Artifact) -> list[DoubtfulReco
 def _doubted(metrics: Any) -> Iterator[tuple[str, str, str]]:
     """Yield recording, label and why it is doubtful, the worst first; a recording may come twice."""
     for row in metrics.get("doubtful", {}).get("worst", ()):
-        heard = f"“{row['heard']}”" if row["heard"] else "nothing"
+        heard = f"“{printable(row['heard'])}”" if row["heard"] else "nothing"
         yield row["recording_id"], row["label"], f"Whisper heard {heard}, not {percent(row['unheard'])} of the word"
     for row in metrics["suspicious"]["worst"]:
         if row["positive"]:

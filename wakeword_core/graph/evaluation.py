@@ -1,7 +1,6 @@
 """Models of any kind on recordings that somebody gives: played to all of them, measured, and written as a report."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from wakeword_core.evaluation.report.side_by_side import Sounds, write_side_by_s
 from wakeword_core.evaluation.streams.beds import SPOKEN_ROLES
 from wakeword_core.evaluation.streams.conditions import Condition, all_conditions, target_conditions
 from wakeword_core.features.mel import new_front_end
-from wakeword_core.files import write_csv
+from wakeword_core.files import require_writable, write_csv
 from wakeword_core.graph.given_recordings import (
     NO_SPEECH,
     GivenRecordings,
@@ -108,10 +107,9 @@ def _make_room(out: Path, *, tables: bool) -> None:
     """Make the folder of the report, before all is heard in vain; WakewordError where it cannot be written to."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        require_writable(out)
     except OSError as error:
         raise WakewordError(f"{out} cannot be written ({reason_of(error)}); name another --out") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise WakewordError(f"{out} cannot be written to; make it writable, or name another --out")
     for old in (out / name for name in (EVENTS_FILE, WINDOWS_FILE)):
         if not tables and old.exists():
             log.warning("%s stays as it is, and is not of this evaluation", old)

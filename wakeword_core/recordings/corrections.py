@@ -22,6 +22,7 @@ from wakeword_core.errors import DataError
 from wakeword_core.files import digest
 from wakeword_core.recordings.labels import words_by_spelling
 from wakeword_core.recordings.opinions import ReviewedMeanwhileError, one_line, read_rows, write_rows, writing
+from wakeword_core.text import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,8 @@ class Correction:
             "left_out": "left out",
         }[self.state]
         source = f", where its source says {instead_of!r}" if instead_of else ""
-        return f"{self.reviewer or 'somebody'} listened to it on {self.reviewed[:10]}: {heard}{source}"
+        who, day = printable(self.reviewer) or "somebody", printable(self.reviewed[:10])
+        return f"{who} listened to it on {day}: {heard}{source}"
 
 
 def read_corrections(path: Path | None) -> dict[str, Correction]:
@@ -97,6 +99,7 @@ def read_corrections(path: Path | None) -> dict[str, Correction]:
 
 def make_table(path: Path) -> None:
     """Make an empty table where there is none; DataError where that cannot be."""
+    path = path.resolve()  # a link stays one
     with writing(path.parent, _lock(path), f"the corrections in {path}"):
         if not path.exists():
             write_rows(path, COLUMNS, [], _MODE)
@@ -121,6 +124,7 @@ def save_correction(
     if state == "yes" and not texts[0]:
         raise DataError("a recording with a wake word needs the word; fill it in")
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    path = path.resolve()
     said = Correction(recording_id, state, texts[0] if state == "yes" else "", texts[1], now, recording)
     with writing(path.parent, _lock(path), f"the corrections in {path}"):
         corrections = read_corrections(path)
@@ -135,6 +139,7 @@ def forget_corrections(path: Path | None, recording_ids: Collection[str]) -> Non
     """Remove the rows of some recordings from a table, if there is one and it has any."""
     if path is None or not path.exists():
         return
+    path = path.resolve()
     with writing(path.parent, _lock(path), f"the corrections in {path}"):
         corrections = read_corrections(path)
         left = {name: one for name, one in corrections.items() if name not in recording_ids}

@@ -1,15 +1,13 @@
 """Tables of what people say of sounds: read strictly, and written whole, by one process at a time."""
 
 import csv
-import errno
 import io
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from wakeword_core.errors import DataError, reason_of
-from wakeword_core.files import write_text
+from wakeword_core.files import require_writable, write_text
 from wakeword_core.store.locks import exclusive
 from wakeword_core.text import printable
 
@@ -38,9 +36,7 @@ def one_line(field: str, text: str) -> str:
 def writing(folder: Path, lock: str, what: str) -> Iterator[None]:
     """Let this process alone write to the tables of a folder; DataError where `what` cannot be written."""
     try:
-        if not os.access(folder, os.W_OK | os.X_OK):
-            problem = errno.EACCES if folder.exists() else errno.ENOENT
-            raise OSError(problem, os.strerror(problem))
+        require_writable(folder)
         with exclusive(folder / lock):
             yield
     except OSError as error:

@@ -8,9 +8,7 @@ from typing import Literal
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.middleware import Middleware
 
-from wakeword_core import __version__
 from wakeword_core.config import FrontendConfig
 from wakeword_core.errors import DataError, WakewordError, reason_of
 from wakeword_core.files import canonical_json
@@ -18,14 +16,14 @@ from wakeword_core.recordings.captured import Opinion, State
 from wakeword_core.recordings.opinions import LONGEST_TEXT, ReviewedMeanwhileError
 from wakeword_core.reviewing.captured_sound import Reviewed
 from wakeword_core.serving.access import BearerToken
-from wakeword_core.serving.network import LOOPBACK_NAMES, OriginGuard
-from wakeword_core.serving.page.page_file import HEADERS, page_file
-from wakeword_core.serving.problems import AnsweringToTheEnd, add_problem_handlers
+from wakeword_core.serving.network import LOOPBACK_NAMES
+from wakeword_core.serving.page.page_app import page_app
+from wakeword_core.serving.page.page_file import HEADERS
 from wakeword_core.serving.refusals import RefusedError
+from wakeword_core.serving.uploads import read_body
 
-_INDEX = "index.html"
 _FILES = {
-    "wakeword_core.reviewing.page": (_INDEX, "review.js", "captures.js"),
+    "wakeword_core.reviewing.page": ("index.html", "review.js", "captures.js"),
     "wakeword_core.serving.page": ("pictures.js", "sound.js", "style.css"),
 }
 """Package -> files in it that the page consists of."""
@@ -41,12 +39,6 @@ class Defaults:
     reviewer: str = ""
     speaker: str = ""
     licence: str = ""
-
-
-class ReviewGuard(OriginGuard):
-    """Refuses what comes by another name than this machine's, and other pages."""
-
-    allows_hosts = allows_origins = "--host"
 
 
 class Said(BaseModel):
@@ -71,28 +63,8 @@ def create_app(
     captured: Reviewed, defaults: Defaults | None = None, token: str = "", *, loopback: bool = True
 ) -> FastAPI:
     """Make the application. With a `token` all but the page requires it; on `loopback` only this machine's names do."""
-    app = FastAPI(
-        title="wakeword review",
-        summary="What was kept of what a model heard, to be listened to and labelled.",
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
-        middleware=[
-            Middleware(AnsweringToTheEnd),
-            Middleware(ReviewGuard, hosts=LOOPBACK_NAMES if loopback else ()),
-        ],
-    )
-    add_problem_handlers(app)
-
-    @app.exception_handler(WakewordError)
-    async def told(request: Request, error: WakewordError) -> Response:
-        return RefusedError(422, "not_done", str(error)).response()
-
-    for package, names in _FILES.items():
-        for name in names:
-            path = "/" if name == _INDEX else f"/{name}"
-            file = page_file(package, name)
-            app.add_api_route(path, file.response, response_model=None, include_in_schema=False)
+    hosts = LOOPBACK_NAMES if loopback else ()
+    app = page_app("wakeword review", _FILES, hosts=hosts, named_by="--host", told=[WakewordError])
     bearer = [Depends(BearerToken(token))] if token else []
     app.include_router(_routes(captured, defaults or Defaults()), dependencies=bearer)
     return app
@@ -144,16 +116,8 @@ async def _read_said(request: Request) -> Said:
     """Read the body of a request, which no form of another page can send: JSON, small, and prompt."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(415, "unsupported_type", "the Content-Type must be application/json")
-    body = bytearray()
+    body = await read_body(request, _MOST_BODY_BYTES, "a review", _BODY_SECONDS)
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > _MOST_BODY_BYTES:
-                    raise RefusedError(413, "too_large", f"a review has at most {_MOST_BODY_BYTES:,} bytes")
-    except TimeoutError:
-        raise RefusedError(408, "slow_upload", f"the review took more than {_BODY_SECONDS:g} s to come") from None
-    try:
-        return Said.model_validate_json(bytes(body))
+        return Said.model_validate_json(body)
     except ValidationError as error:
         raise RefusedError(422, "invalid_request", f"this is no review: {reason_of(error)}") from error

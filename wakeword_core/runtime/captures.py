@@ -6,7 +6,6 @@ servers may use one folder, and a person may delete files in it at any time: wha
 capture is written.
 """
 
-import errno
 import logging
 import math
 import os
@@ -28,6 +27,7 @@ from wakeword_core.files import (
     read_json,
     remove_abandoned_parts,
     replacing,
+    require_writable,
     write_json,
 )
 from wakeword_core.runtime.around import Around
@@ -114,8 +114,7 @@ class Keeper:
         self._failed = False
         try:
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            require_writable(folder)
             remove_abandoned_parts(folder)
             self._tidied = self._now()
             self._delete_old()

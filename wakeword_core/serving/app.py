@@ -6,15 +6,14 @@ from pathlib import Path
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
-from wakeword_core import __version__
 from wakeword_core.serving.access import BearerToken
 from wakeword_core.serving.answers import ModelAnswer, Problem, State, Verdict
 from wakeword_core.serving.metrics import ACCESS_LOG, CONTENT_TYPE, Counting
-from wakeword_core.serving.network import LOOPBACK_NAMES, OriginGuard
-from wakeword_core.serving.page.routes import page_routes
-from wakeword_core.serving.problems import AnsweringToTheEnd, add_problem_handlers, problem_responses
+from wakeword_core.serving.network import LOOPBACK_NAMES
+from wakeword_core.serving.page.page_app import page_app
+from wakeword_core.serving.page.routes import FILES, runtime_routes
+from wakeword_core.serving.problems import problem_responses
 from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.service import Service
 from wakeword_core.serving.stream_route import add_stream
@@ -45,23 +44,19 @@ def create_app(
 
     settings = service.settings
     hosts = (*settings.allowed_hosts, *LOOPBACK_NAMES) if loopback else settings.allowed_hosts
-    cors = Middleware(CORSMiddleware, allow_origins=settings.allowed_origins, allow_methods=["*"], allow_headers=["*"])
-    app = FastAPI(
-        title="wakeword",
+    counting = Middleware(Counting, metrics=service.metrics, access_log=ACCESS_LOG if settings.access_log else None)
+    app = page_app(
+        "wakeword",
+        {} if page_cache is None else FILES,
+        hosts=hosts,
+        origins=settings.allowed_origins,
+        permissions="microphone=(self)",
+        around=[counting],
+        openapi_url="/openapi.json",
         summary=f"Listens for {service.model_answer.phrase!r}.",
-        version=__version__,
-        docs_url=None,
-        redoc_url=None,
         lifespan=lifespan,
         responses=problem_responses(403, 421),
-        middleware=[
-            Middleware(Counting, metrics=service.metrics, access_log=ACCESS_LOG if settings.access_log else None),
-            Middleware(AnsweringToTheEnd),
-            Middleware(OriginGuard, hosts=hosts, origins=settings.allowed_origins),
-            *([cors] if settings.allowed_origins else []),
-        ],
     )
-    add_problem_handlers(app)
     bearer = BearerToken(token) if token else None
     app.include_router(_open_routes(service))
     app.include_router(
@@ -71,7 +66,7 @@ def create_app(
     )
     add_stream(app, service, bearer)
     if page_cache is not None:
-        app.include_router(page_routes(page_cache))
+        app.include_router(runtime_routes(page_cache))
     _describe_problem(app)
     return app
 

@@ -44,6 +44,12 @@ def listening_socket(host: str, port: int, options: str = "--host and --port") -
     return listener
 
 
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
+    """Return the address of who listens, such as http://127.0.0.1:8765."""
+    address, port = listener.getsockname()[:2]
+    return f"{scheme}://{f'[{address}]' if ':' in address else address}:{port}"
+
+
 def read_token(variable: str) -> str:
     """Return the token in an environment variable, empty if it is not set.
 
@@ -63,6 +69,14 @@ def read_token(variable: str) -> str:
     return token
 
 
+def token_for(listener: socket.socket, variable: str, danger: str) -> str:
+    """Return the token as `read_token` does; ConfigError for none where other machines can connect, with the danger."""
+    token = read_token(variable)
+    if not token and not is_loopback(listener.getsockname()[0]):
+        raise ConfigError(f"{danger}: set a token in the environment variable {variable}, or use 127.0.0.1")
+    return token
+
+
 def is_token(given: str, token: str) -> bool:
     """Compare what a client sent with the token, in a time that does not tell how much of it is right."""
     return secrets.compare_digest(given.encode(), token.encode())
@@ -74,11 +88,11 @@ class OriginGuard:
     Starlette's TrustedHostMiddleware knows no origins and answers in plain text.
     """
 
-    allows_hosts, allows_origins = "serving.allowed_hosts", "serving.allowed_origins"
-    """What names further ones, for the reason."""
-
-    def __init__(self, app: ASGIApp, hosts: Sequence[str], origins: Sequence[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, hosts: Sequence[str], origins: Sequence[str] = (), named_by: str = "") -> None:
+        """`named_by` is the option that names further hosts, where settings do not."""
         self._app, self._hosts, self._origins = app, {host.lower() for host in hosts}, set(origins)
+        self._allows_hosts = named_by or "serving.allowed_hosts"
+        self._allows_origins = named_by or "serving.allowed_origins"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with the reason why it is refused."""
@@ -95,12 +109,12 @@ class OriginGuard:
         host = headers.get("host", "")
         if self._hosts and _name(host) not in self._hosts:
             raise RefusedError(
-                421, "wrong_host", f"this server is not {host[:100]!r}; {self.allows_hosts} names what it is"
+                421, "wrong_host", f"this server is not {host[:100]!r}; {self._allows_hosts} names what it is"
             )
         origin = headers.get("origin")
         if origin is not None and origin not in self._origins and host.lower() not in _authorities(origin):
             raise RefusedError(
-                403, "wrong_origin", f"pages of {origin[:100]!r} may not use this server; see {self.allows_origins}"
+                403, "wrong_origin", f"pages of {origin[:100]!r} may not use this server; see {self._allows_origins}"
             )
 
 

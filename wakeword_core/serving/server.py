@@ -12,13 +12,14 @@ from pathlib import Path
 import uvicorn
 
 from wakeword_core.config import tcp_address
-from wakeword_core.errors import ConfigError, MissingDependencyError
+from wakeword_core.errors import MissingDependencyError
 from wakeword_core.python import install_command
 from wakeword_core.serving.app import create_app
 from wakeword_core.serving.cascade import Cascade
-from wakeword_core.serving.connections import BoundedFrames, PromptConnections
+from wakeword_core.serving.connections import BoundedFrames
 from wakeword_core.serving.metrics import ACCESS_LOG
-from wakeword_core.serving.network import is_loopback, listening_socket, read_token
+from wakeword_core.serving.network import is_loopback, listening_socket, token_for, url_of
+from wakeword_core.serving.page.page_app import http_server
 from wakeword_core.serving.service import Service
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,7 @@ def serve(
 def _told(cascades: Sequence[Cascade], listener: socket.socket, scheme: str) -> str:
     """Say which models are where, such as 'hey robin' (KEY) on http://127.0.0.1:8765."""
     models = ", ".join(f"{one.sentry.model.phrase!r} ({one.sentry.key})" for one in cascades)
-    address, port = listener.getsockname()[:2]
-    return f"{models} on {scheme}://{f'[{address}]' if ':' in address else address}:{port}"
+    return f"{models} on {url_of(listener, scheme)}"
 
 
 def _satellites(service: Service, listener: socket.socket) -> AbstractAsyncContextManager[object]:
@@ -101,30 +101,19 @@ def _http_server(
     service: Service, listener: socket.socket, page_cache: Path | None, beside: AbstractAsyncContextManager[object]
 ) -> uvicorn.Server:
     serving = service.settings
-    token, loopback = read_token(serving.token_variable), is_loopback(listener.getsockname()[0])
-    if not token and not loopback:
-        raise ConfigError(
-            f"serving.host is {serving.host}, which others can reach: set a token in the environment variable "
-            f"{serving.token_variable}, or use 127.0.0.1"
-        )
+    token = token_for(listener, serving.token_variable, f"serving.host is {serving.host}, which others can reach")
+    loopback = is_loopback(listener.getsockname()[0])
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of each character that is wrong
     if serving.access_log:
         _write_access_log()
-    return uvicorn.Server(
-        uvicorn.Config(
-            create_app(service, token, loopback=loopback, page_cache=page_cache, beside=beside),
-            http=PromptConnections,  # on h11, which bounds headers
-            log_config=None,
-            log_level=logging.WARNING,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=serving.shutdown_seconds,
-            limit_concurrency=serving.queue_length + serving.max_streams + _MORE_CONNECTIONS,
-            ws=BoundedFrames,
-            ws_max_size=_MESSAGE_MARGIN * serving.stream_message_bytes,
-            ws_per_message_deflate=False,  # a message could be a bomb
-        )
+    return http_server(
+        create_app(service, token, loopback=loopback, page_cache=page_cache, beside=beside),
+        serving.queue_length + serving.max_streams + _MORE_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=serving.shutdown_seconds,
+        ws=BoundedFrames,
+        ws_max_size=_MESSAGE_MARGIN * serving.stream_message_bytes,
+        ws_per_message_deflate=False,  # a message could be a bomb
     )
 
 

@@ -22,6 +22,7 @@ AUDIO_TYPES = (
     "audio/aac", "video/mp4", "application/octet-stream",
 )  # fmt: skip
 """Browsers record audio/webm or audio/mp4, and some programs call the same video."""
+_UPLOAD, _TOO_LARGE = "an upload", "too_large"
 _CLOSE = {"Connection": "close"}
 """The rest of a body that was refused is not read, so the connection cannot be used again."""
 _DRAINED_TIMES, _DRAIN_SECONDS = 8, 1.0
@@ -68,20 +69,16 @@ async def read_upload(request: Request, serving: ServingConfig) -> bytes:
     if length.isdecimal() and int(length) > limit:
         if int(length) <= _DRAINED_TIMES * limit:
             await _drain(request, limit)
-        raise _too_large(limit)
+        raise _too_large(limit, _UPLOAD)
     try:
-        async with asyncio.timeout(serving.body_seconds):
-            body = await read_body(request, limit)
-    except TimeoutError:
-        raise RefusedError(
-            408, "slow_upload", f"the upload took more than {serving.body_seconds:g} s; send a smaller file", _CLOSE
-        ) from None
-    except RefusedError:
-        await _drain(request, limit)
+        body = await read_body(request, limit, _UPLOAD, serving.body_seconds)
+    except RefusedError as error:
+        if error.code == _TOO_LARGE:
+            await _drain(request, limit)
         raise
     data = await _file_of_form(request, body) if type_ == MULTIPART else body
     if len(data) > serving.max_bytes:
-        raise _too_large(serving.max_bytes)
+        raise _too_large(serving.max_bytes, _UPLOAD)
     if not data:
         raise RefusedError(422, "empty", f"the upload is empty; send {_PLAIN_KINDS}")
     return data
@@ -98,13 +95,20 @@ def _media_type(request: Request) -> str:
     return type_
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return a request's body; RefusedError (413) once it has more bytes than the limit."""
+async def read_body(request: Request, limit: int, what: str, seconds: float | None = None) -> bytes:
+    """Return a request's body; RefusedError once it has more bytes than the limit, or takes more than `seconds`.
+
+    `what` it is, such as "a review", is in the sentence.
+    """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise _too_large(limit)
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise _too_large(limit, what)
+    except TimeoutError:
+        raise RefusedError(408, "slow_upload", f"{what} may take {seconds:g} s to come; send less", _CLOSE) from None
     return bytes(body)
 
 
@@ -121,10 +125,9 @@ async def _drain(request: Request, limit: int) -> None:
                 more = message.get("more_body", False)
 
 
-def _too_large(limit: int) -> RefusedError:
-    return RefusedError(
-        413, "too_large", f"an upload may have {limit:,} bytes; send less audio, or compress it", _CLOSE
-    )
+def _too_large(limit: int, what: str) -> RefusedError:
+    less = "send less audio, or compress it" if what == _UPLOAD else "send less"
+    return RefusedError(413, _TOO_LARGE, f"{what} may have {limit:,} bytes; {less}", _CLOSE)
 
 
 async def _file_of_form(request: Request, body: bytes) -> bytes:

@@ -5,7 +5,6 @@ kill loses the recording that is being written, at most.
 """
 
 import csv
-import errno
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,15 @@ from pathlib import Path
 from wakeword_core.audio import Pcm, encode_flac
 from wakeword_core.config import unique_name
 from wakeword_core.errors import DataError
-from wakeword_core.files import PRIVATE_FILE, PRIVATE_FOLDER, contained, remove_abandoned_parts, replacing, write_text
+from wakeword_core.files import (
+    PRIVATE_FILE,
+    PRIVATE_FOLDER,
+    contained,
+    remove_abandoned_parts,
+    replacing,
+    require_writable,
+    write_text,
+)
 from wakeword_core.store.locks import exclusive
 from wakeword_core.studio.prompts import Prompt
 
@@ -50,8 +57,7 @@ class RecordingFolder:
         self.folder = folder
         try:
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            require_writable(folder)
             for place in (folder, *(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())):
                 remove_abandoned_parts(place)
         except OSError as error:

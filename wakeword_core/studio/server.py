@@ -1,28 +1,20 @@
 """The page on which people record themselves: one sitting at a time, on this machine alone."""
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
-import uvicorn
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field, ValidationError
-from starlette.middleware import Middleware
-from starlette.responses import Response
 
 from wakeword_core.audio import Pcm
-from wakeword_core.errors import WakewordError, sentence_of
-from wakeword_core.serving import page as shared_page
-from wakeword_core.serving.connections import PromptConnections
-from wakeword_core.serving.network import LOOPBACK_NAMES, OriginGuard, listening_socket
-from wakeword_core.serving.page.page_file import page_file
-from wakeword_core.serving.problems import AnsweringToTheEnd, add_problem_handlers
+from wakeword_core.errors import WakewordError
+from wakeword_core.serving.network import LOOPBACK_NAMES, listening_socket
+from wakeword_core.serving.page.page_app import page_app, run_page
 from wakeword_core.serving.refusals import RefusedError
 from wakeword_core.serving.uploads import read_body
-from wakeword_core.studio import page
 from wakeword_core.studio.prompts import LONGEST_SECONDS
 from wakeword_core.studio.sitting import Kept, Plan, Sitting, speaker_name
 
@@ -30,21 +22,15 @@ HOST = "127.0.0.1"
 _NAME = "{speaker}"
 """Stands in the text of the consent for who gives it."""
 _FILES = {
-    **dict.fromkeys(("index.html", "studio.js"), page),
-    **dict.fromkeys(("sound.js", "microphone_worklet.js", "style.css"), shared_page),
+    "wakeword_core.studio.page": ("index.html", "studio.js"),
+    "wakeword_core.serving.page": ("sound.js", "microphone_worklet.js", "style.css"),
 }
+"""Package -> files in it that the page consists of."""
 _SPARE_SECONDS = 1.0
 _MOST_CHARACTERS = 10_000
-_CONNECTIONS = 64
 _SITTING_BYTES = 8
 
 Result = TypeVar("Result")
-
-
-class StudioGuard(OriginGuard):
-    """Refuses what comes by another name than this machine's, and other pages."""
-
-    allows_hosts = allows_origins = "the address that was printed"
 
 
 class Agreement(BaseModel):
@@ -148,14 +134,14 @@ def create_app(plan: Plan, suggested: str = "", source: str = "") -> FastAPI:
     """Make the application of the page; it answers under this machine's own names, to its own page alone."""
     studio = Studio(plan, suggested, source)
     most_bytes = round(2 * plan.sample_rate * (LONGEST_SECONDS + _SPARE_SECONDS))
-    guards = [Middleware(AnsweringToTheEnd), Middleware(StudioGuard, hosts=LOOPBACK_NAMES)]
-    app = FastAPI(title="wakeword record", docs_url=None, redoc_url=None, openapi_url=None, middleware=guards)
-    add_problem_handlers(app)
-    app.add_exception_handler(WakewordError, _refused)
-    app.add_exception_handler(OSError, _refused)
-    for name, package in _FILES.items():
-        file = page_file(package.__name__, name, permissions="microphone=(self)")
-        app.add_api_route("/" if name == "index.html" else f"/{name}", file.response, response_model=None)
+    app = page_app(
+        "wakeword record",
+        _FILES,
+        hosts=LOOPBACK_NAMES,
+        named_by="the address that was printed",
+        permissions="microphone=(self)",
+        told=[WakewordError, OSError],
+    )
 
     @app.get("/v1/sitting")
     async def state() -> State:
@@ -164,7 +150,7 @@ def create_app(plan: Plan, suggested: str = "", source: str = "") -> FastAPI:
     @app.post("/v1/sitting")
     async def begin(request: Request) -> State:
         try:
-            agreement = Agreement.model_validate_json(await read_body(request, _MOST_CHARACTERS))
+            agreement = Agreement.model_validate_json(await read_body(request, _MOST_CHARACTERS, "an agreement"))
         except ValidationError as error:
             raise RefusedError(422, "invalid_request", "name a speaker and the consent, as text") from error
         await studio.begin(agreement)
@@ -172,7 +158,7 @@ def create_app(plan: Plan, suggested: str = "", source: str = "") -> FastAPI:
 
     @app.post("/v1/sitting/{name}/{place}/take")
     async def take(name: str, place: int, request: Request) -> Verdict:
-        pcm = _pcm(await read_body(request, most_bytes))
+        pcm = _pcm(await read_body(request, most_bytes, "a take"))
         heard = await studio.change(name, place, lambda sitting: sitting.offer(pcm))
         return Verdict(fault=heard.fault, sentence=heard.sentence, state=studio.state)
 
@@ -220,23 +206,7 @@ def _pcm(data: bytes) -> Pcm:
     return np.frombuffer(data, "<i2").astype(np.int16)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    sentence = str(error) if isinstance(error, WakewordError) else sentence_of(error)
-    return RefusedError(422, "refused", sentence).response()
-
-
 def serve_page(plan: Plan, suggested: str, source: str, port: int, announce: Callable[[str], Any]) -> None:
     """Serve the page until SIGINT or SIGTERM; `announce` gets its address. WakewordError when the port is taken."""
     with listening_socket(HOST, port, "--port") as listener:
-        announce(f"http://{HOST}:{listener.getsockname()[1]}")
-        config = uvicorn.Config(
-            create_app(plan, suggested, source),
-            http=PromptConnections,
-            ws="none",
-            log_config=None,
-            log_level=logging.WARNING,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_CONNECTIONS,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        run_page(create_app(plan, suggested, source), listener, announce)

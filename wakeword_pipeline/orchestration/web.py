@@ -43,10 +43,8 @@ class PagesGuard(OriginGuard):
     a page work.
     """
 
-    allows_hosts = allows_origins = "--allow-host"
-
     def __init__(self, app: ASGIApp, hosts: Sequence[str], token: str = "") -> None:
-        super().__init__(app, hosts)
+        super().__init__(app, hosts, named_by="--allow-host")
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

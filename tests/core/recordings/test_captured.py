@@ -3,6 +3,7 @@
 import csv
 import errno
 import hashlib
+import os
 import stat
 import subprocess
 import sys
@@ -301,7 +302,7 @@ def test_an_end_that_was_rounded_is_that_of_the_sound(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_written_to_is_told_of(
     tmp_path: Path, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opinions.os, "access", lambda *given: False)  # which is never so for root
+    monkeypatch.setattr(os, "access", lambda *given: False)  # which is never so for root
     with pytest.raises(DataError, match=r"cannot be written \(Permission denied\)"):
         save_review(tmp_path, names[0], YES)
 

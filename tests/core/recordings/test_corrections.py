@@ -94,6 +94,17 @@ def test_nobody_overrules_what_they_have_not_seen(table) -> None:
     assert read_corrections(table)[ID].reviewer == "ben"
 
 
+def test_a_table_that_is_a_link_stays_one(table, tmp_path) -> None:
+    (tmp_path / "project").mkdir()
+    link = tmp_path / "project" / "corrections.csv"
+    link.symlink_to(table)
+    make_table(link)
+    save_correction(link, ID, "no", reviewer="anna")
+    assert link.is_symlink() and read_corrections(table)[ID].state == "no"
+    forget_corrections(link, [ID])
+    assert link.is_symlink() and read_corrections(table) == {}
+
+
 def test_several_processes_lose_nothing(table) -> None:
     code = (
         "import sys; from pathlib import Path; from wakeword_core.recordings.corrections import save_correction\n"

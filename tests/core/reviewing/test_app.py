@@ -88,6 +88,8 @@ def test_what_is_no_capture_is_neither_read_nor_scored(folder, names, client, mo
     with (folder / f"{names[0]}.flac").open("ab") as file:
         file.truncate(33 * 2**20)
     assert "more than 32 MB" in asking.get(f"/captures/{names[0]}/sound").json()["detail"]
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert asking.get(path).status_code == 404
     for name in ("nothing", "..%2f..%2fsecret", "%2e%2e", "labels.csv", f"labelled%2f{names[1]}"):
         assert asking.get(f"/captures/{name}/sound").status_code == 404
 

@@ -226,7 +226,7 @@ def test_a_page_of_another_origin_in_a_browser_changes_nothing(pages: Pages) -> 
                 assert page.evaluate("all")[-1]["value"] == "refused"
         assert set(statuses) == {403} and len(statuses) >= 2 * 7 and not pages.is_changed()
         page.goto(f"{url}/runs")  # as the pages themselves ask
-        expect(page.get_by_text(pages.run_id[:8]).first).to_be_visible()
+        expect(page.get_by_text(pages.run_id[:8]).first).to_be_visible(timeout=30_000)
 
 
 def test_who_uses_the_pages_reads_and_changes(pages: Pages) -> None:

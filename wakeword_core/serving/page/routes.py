@@ -1,4 +1,4 @@
-"""The page at `/`, its scripts, and onnxruntime-web."""
+"""What the page consists of, and onnxruntime-web, which it loads."""
 
 import asyncio
 import logging
@@ -15,13 +15,17 @@ from starlette.exceptions import HTTPException
 
 from wakeword_core.errors import WakewordError
 from wakeword_core.serving.page.onnxruntime_web import MODULE, PACKAGE
-from wakeword_core.serving.page.page_file import HEADERS, TYPES, page_file
+from wakeword_core.serving.page.page_file import HEADERS, TYPES
 from wakeword_core.serving.refusals import RefusedError
 
 log = logging.getLogger(__name__)
 
-_INDEX = "index.html"
-_BESIDE = ("detector.js", "microphone_worklet.js", "pictures.js", "places.js", "sound.js", "style.css")
+FILES = {
+    "wakeword_core.serving.page": (
+        "index.html", "detector.js", "microphone_worklet.js", "pictures.js", "places.js", "sound.js", "style.css",
+    ),
+}  # fmt: skip
+"""Package -> files in it that the page consists of."""
 _RUNTIME = f"ort/{PACKAGE.version}"
 _AT_ONCE_SECONDS = 1.0
 """How long a request waits for it, as it takes to read files that are here."""
@@ -86,12 +90,9 @@ class BrowserRuntime:
         return FileResponse(path, headers=headers, media_type=TYPES[path.suffix])
 
 
-def page_routes(cache: Path) -> APIRouter:
-    """Make the routes of the page; onnxruntime-web is kept in `cache`, and fetched when a page first needs it."""
+def runtime_routes(cache: Path) -> APIRouter:
+    """Make the routes of onnxruntime-web, which is kept in `cache`, and fetched when a page first needs it."""
     router = APIRouter(include_in_schema=False)
-    for name in (_INDEX, *_BESIDE):
-        file = page_file(__package__, name, permissions="microphone=(self)")
-        router.add_api_route("/" if name == _INDEX else f"/{name}", file.response, response_model=None)
     runtime = BrowserRuntime(cache)
     router.add_api_route("/ort", runtime.facts)
     router.add_api_route(f"/{_RUNTIME}/{{name}}", runtime.file, response_model=None)

@@ -10,24 +10,28 @@ from dataclasses import replace
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from page_server import NOWHERE
 
 from wakeword_core.serving.page import routes
 from wakeword_core.serving.page.onnxruntime_web import MODULE, PACKAGE
-from wakeword_core.serving.problems import add_problem_handlers
+from wakeword_core.serving.page.page_app import page_app
 
 FOLDER = f"/ort/{PACKAGE.version}"
+
+
+def app_with(cache):
+    """The page, with a folder of caches."""
+    app = page_app("page", routes.FILES, hosts=())
+    app.include_router(routes.runtime_routes(cache))
+    return app
 
 
 @pytest.fixture
 def client(tmp_path, monkeypatch):
     """A server of the page whose registry cannot be reached."""
     monkeypatch.setenv("npm_config_registry", NOWHERE)
-    app = FastAPI()
-    app.include_router(routes.page_routes(tmp_path))
-    return TestClient(app)
+    return TestClient(app_with(tmp_path))
 
 
 def put_files(cache, monkeypatch) -> dict[str, bytes]:
@@ -89,9 +93,7 @@ def test_a_registry_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch) 
     """Neither other requests, nor refusals, nor the end."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        app = FastAPI()
-        add_problem_handlers(app)
-        app.include_router(routes.page_routes(tmp_path))
+        app = app_with(tmp_path)
         transport = httpx2.ASGITransport(app)
 
         async def ask_much() -> tuple[list[int], float]:
