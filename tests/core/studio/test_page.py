@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 import pytest
+from accessibility import violations
 from chromium import REFUSED, hearing_chromium, visiting
 from in_thread import served
 from spoken import RATE, take
@@ -137,6 +138,28 @@ def test_it_fits_a_telephone_and_has_names_for_all_that_is_used(visit) -> None:
             ("region", "hey robin"),
         ):
             assert page.get_by_role(role, name=name, exact=True).count() == 1, (role, name)
+
+
+def test_it_can_be_used_by_everybody_in_light_and_dark(visit, folder) -> None:
+    def looks(page) -> list[str]:
+        found = []
+        for width in (400, 1_400):
+            page.set_viewport_size({"width": width, "height": 800})
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                found += [f"{width} {scheme}: {one}" for one in violations(page)]
+        return found
+
+    with visit(count=1) as page:
+        page.locator("#start").wait_for()
+        assert looks(page) == []
+        begin(page)
+        assert looks(page) == []
+        page.click("#record")
+        page.locator("#stage.recording").wait_for()
+        assert looks(page) == []
+        page.locator("#end").wait_for()
+        assert looks(page) == [] and len(folder.rows()) == 1
 
 
 def test_somebody_else_agrees_anew(visit) -> None:
