@@ -7,6 +7,14 @@ import typer
 
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
+
+def _named_folder(text: str) -> Path:
+    """Take a folder that has a name: what a variable that is not set leaves would be the folder that one is in."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; name a folder")
+    return Path(text)
+
+
 Home = Annotated[
     Path | None,
     typer.Option(help="Folder that holds everything that is made. \\[default: $WAKEWORD_HOME or .wakeword]"),
@@ -32,7 +40,11 @@ Threshold = Annotated[
 Alone = Annotated[bool, typer.Option("--alone", help="Leave the judge out that lies beside the model.")]
 Keep = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Keep the sound around wake words and near misses. \\[default: none is kept]"),
+    typer.Option(
+        metavar="FOLDER",
+        parser=_named_folder,
+        help="Keep the sound around wake words and near misses. \\[default: none is kept]",
+    ),
 ]
 Device = Annotated[
     str | None, typer.Option(help="Number of the microphone, or part of its name. \\[default: the system's]")

@@ -56,6 +56,13 @@ def test_the_configuration_says_how(served, monkeypatch, tmp_path) -> None:
     assert run(monkeypatch, "model.onnx", "--set", "serving.queue_length=0") == 2
 
 
+def test_a_folder_without_a_name_keeps_nothing(served, monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "model.onnx", "--keep", "kept") == 0
+    assert str(served[0][0].keep.folder).endswith("kept")
+    assert run(monkeypatch, "model.onnx", "--keep", "") == 2 and len(served) == 1
+    assert "it is empty; name a folder" in capsys.readouterr().err
+
+
 def test_several_models_are_for_wyoming(served, monkeypatch, tmp_path, capsys) -> None:
     assert run(monkeypatch, "a.onnx", "b.onnx") == 2
     assert "2 models were given, but HTTP serves one: give one, or --wyoming for all" in capsys.readouterr().err
