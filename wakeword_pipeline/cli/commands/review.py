@@ -35,6 +35,8 @@ def review(request: ReviewRequest, options: ProjectOptions) -> None:
         raise ConfigError("name either the folder that was given to --keep, or --doubtful")
     if request.doubtful and (request.speaker or request.licence):
         raise ConfigError("--speaker and --licence are of captures; with --doubtful they stay what the source says")
+    from wakeword_core.recordings.opinions import one_line
+
     try:
         from wakeword_core.reviewing.app import Defaults
         from wakeword_core.reviewing.server import serve_review
@@ -47,7 +49,9 @@ def review(request: ReviewRequest, options: ProjectOptions) -> None:
         print(printable(f"{what} is reviewed on {address}; stop with Ctrl-C"), file=sys.stderr, flush=True)
 
     reviewed = _doubtful(request.model, options) if request.folder is None else _captured(request.folder, request.model)
-    defaults = Defaults(_user() if request.reviewer is None else request.reviewer, request.speaker, request.licence)
+    given = {"speaker": request.speaker, "licence": request.licence, "reviewer": request.reviewer or ""}
+    texts = {field: one_line(field, text) for field, text in given.items()}
+    defaults = Defaults(**{**texts, **({"reviewer": _user()} if request.reviewer is None else {})})
     serve_review(reviewed, defaults, request.host, request.port, announce)
 
 

@@ -58,6 +58,8 @@ def test_what_cannot_be_reviewed_or_would_be_open_to_others_is_one_line(monkeypa
         (2, "there is no folder", [str(tmp_path / "none")]),
         (2, "WAKEWORD_TOKEN", [str(tmp_path), "--host", "0.0.0.0", "--port", "0"]),
         (1, "model.onnx", [str(tmp_path), "--model", str(tmp_path / "model.onnx")]),
+        (1, "the speaker must be one line of at most 200", [str(tmp_path), "--speaker", "x" * 201]),
+        (1, "the reviewer must be one line", [str(tmp_path), "--reviewer", "anna\nben"]),
         (2, "name either the folder", []),
         (2, "name either the folder", [str(tmp_path), "--doubtful"]),
         (2, "--speaker and --licence are of captures", ["--doubtful", "--speaker", "parent"]),
