@@ -72,7 +72,8 @@ def notes_on(metrics: Mapping[str, Any]) -> list[str]:
             f"{percent(1 / words)}; look at the intervals."
         )
     if left_out:
-        notes.append(f"{len(left_out):,} recordings are left out, for the reasons below.")
+        told = f"{len(left_out):,} recordings are" if len(left_out) > 1 else "1 recording is"
+        notes.append(f"{told} left out, for the reasons below.")
     return notes
 
 

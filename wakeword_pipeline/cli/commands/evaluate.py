@@ -115,8 +115,9 @@ def _print(metrics: Mapping[str, Any]) -> None:
         table.add_row(label, *(_share(point) if point["reachable"] else "unreachable" for point in points))
     console = Console(highlight=False)
     console.print(table)
-    if metrics["left_out"]:
-        console.print(f"{len(metrics['left_out']):,} recordings are left out; the report says why.")
+    if count := len(metrics["left_out"]):
+        told = f"{count:,} recordings are" if count > 1 else "1 recording is"
+        console.print(f"{told} left out; the report says why.")
 
 
 def _share(figures: Mapping[str, Any]) -> str:
