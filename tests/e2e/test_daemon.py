@@ -76,6 +76,7 @@ def test_a_worker_that_is_killed_is_started_again(watched: Watched) -> None:
         found.append(worker)
         return True
 
+    wait_until(lambda: watched.instance.get_runs_count() > 0, watched.home, every=0.5)
     wait_until(kill_one, watched.home, every=0.05)
     killed = found[0][0]
     again = dg.RunsFilter(tags={"dagster/parent_run_id": killed}, statuses=[dg.DagsterRunStatus.SUCCESS])
