@@ -20,7 +20,7 @@ from wakeword_core.recordings.health import NOT_HEARD, SPAN_ROLES, Fault, header
 from wakeword_core.recordings.health import left_out as left_out_by_people
 from wakeword_core.recordings.labels import labels_and_roles, nearly_wake_words, speaker_groups
 from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
-from wakeword_core.recordings.row import RecordingRow, places_by_id, require_types, row_columns, row_schema
+from wakeword_core.recordings.row import RecordingRow, places_by_id, plain_rows, require_types, row_columns, row_schema
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
 from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.splits import check_classes, split_recordings
@@ -119,7 +119,8 @@ def build_manifest(
     unheard = (rows["kind"] == "") & (rows["heard"] == 0)
     rows.loc[unheard, "reason"] = NOT_HEARD
     heard = (rows["kind"] == "") & (rows["corrected"] != "")
-    rows.loc[heard, "reason"] = rows["corrected"].str.cat(rows["reason"], "; ").str.removesuffix("; ")
+    said = rows.loc[heard, ["corrected", "reason"]]
+    rows.loc[heard, "reason"] = ["; ".join(filter(None, texts)) for texts in plain_rows(said)]
     rows["usable"] = rows["kind"] == ""
     rows["split"] = split_recordings(rows, phrase, seed, config.splits, cache.folder / SPLIT_PLACES)
     _write(rows, out)

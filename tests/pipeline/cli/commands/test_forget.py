@@ -17,6 +17,7 @@ from wakeword_core.errors import WakewordError
 from wakeword_core.files import hash_file
 from wakeword_core.graph.project import Project
 from wakeword_core.lineage.forgetting import search
+from wakeword_core.recordings.corrections import make_table, read_corrections, save_correction
 from wakeword_core.recordings.forgotten import FILE, Forgotten
 from wakeword_core.registry.history import Entry
 from wakeword_core.store.artifacts import Artifact, Build
@@ -161,6 +162,18 @@ def test_a_file_that_was_edited_is_forgotten_as_it_was_and_as_it_is(project: Pro
     folder = json.loads(command(project, "forget", str(path.parent), "--json").splitlines()[-1])
     assert len(folder["recordings"]) == 2 and before in folder["recordings"]
     assert {one.sha256 for one in Forgotten.load(project.home).tombstones} > {before}
+
+
+def test_what_is_forgotten_loses_its_correction(project: Project, tmp_path: Path) -> None:
+    ids = [hash_file(tmp_path / "recordings" / "ada" / f"{number}.wav") for number in range(2)]
+    table = tmp_path / "corrections.csv"
+    make_table(table)
+    for recording_id in ids:
+        save_correction(table, recording_id, "left_out", recording=f"home/{recording_id[:4]}")
+    corrected = project.config.changed({"data.corrections": str(table)})
+    save_config(corrected, tmp_path / "wakeword.yaml")
+    command(project, "forget", str(tmp_path / "recordings" / "ada" / "0.wav"))
+    assert list(read_corrections(table)) == ids[1:] and ids[0][:4] not in table.read_text()
 
 
 def test_a_purge_whose_rebuild_fails_says_that_nothing_is_deleted(project: Project, monkeypatch) -> None:
