@@ -19,6 +19,7 @@ from wakeword_core.media import MediaError, open_media
 from wakeword_core.sound_formats import (
     INSTALL_MEDIA,
     MEDIA,
+    EndlessMp3,
     Source,
     av_version,
     missing_end,
@@ -43,8 +44,6 @@ _RATES = (1_000, 1_000_000)
 """Of sound, in Hz: at a lower rate a small file would be hours of sound."""
 _UNSTATED_FRAMES = 2**63 - 1
 """libsndfile's word for a FLAC that was written to a pipe."""
-_ENDLESS = 64
-"""How many times longer an MP3 is made to look: more than the ratio of its highest bit rate to its lowest."""
 _WAV_HEADER, _RATE_FIELD = struct.Struct("<4sI4s4sIHHIIHH4sI"), 7
 _WRITTEN_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 
@@ -299,7 +298,7 @@ def _with_libsndfile(name: str, source: Source, raw: BinaryIO, kind: str | None,
             stated = file.frames != _UNSTATED_FRAMES
         if not stated:
             raw.seek(0)
-            file = stack.enter_context(_one_way()(_Endless(raw) if kind == "mp3" else raw))
+            file = stack.enter_context(_one_way()(EndlessMp3(raw) if kind == "mp3" else raw))
     except OSError as error:
         raise AudioError(f"{name} cannot be opened ({error.strerror})") from error
     except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError) as error:
@@ -323,31 +322,6 @@ def _one_way() -> Any:
             return False
 
     return OneWay
-
-
-class _Endless(io.RawIOBase):
-    """An MP3 that looks so long that no guess of its length, from its first frame, is too short."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._size, self._place = file, file.seek(0, io.SEEK_END), 0
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size * _ENDLESS}
-        self._place = start[whence] + offset
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        if self._place > self._size:  # where a tag may be looked for
-            count = len(buffer)
-            buffer[:] = bytes(count)
-        else:
-            self._file.seek(self._place)
-            count = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        self._place += count
-        return int(count)
 
 
 def _read(name: str, file: "soundfile.SoundFile", frames: int = -1, **options: Any) -> Any:

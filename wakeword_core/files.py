@@ -98,6 +98,12 @@ def unfinished_parts(folder: Path) -> list[Path]:
     return [path for path in folder.rglob(f".*{_PART_SUFFIX}") if path.is_file()]
 
 
+def remove_unfinished_parts(folder: Path) -> None:
+    """Remove temporary files under `folder` that a killed process left half written; nobody may write there now."""
+    for part in unfinished_parts(folder):
+        part.unlink(missing_ok=True)
+
+
 def _part_beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}{_PART_SUFFIX}")
 

@@ -7,7 +7,7 @@ import re
 import stat
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 Source = Path | bytes
 """A file on disk or in memory."""
@@ -52,6 +52,8 @@ _ID3 = re.compile(rb"ID3[\x02-\x04].{2}([\0-\x7f]{4})", re.DOTALL)
 _LENGTH_OF_MP3 = re.compile(rb"(?:Xing|Info)\0{3}[\x01\x03\x05\x07\x09\x0b\x0d\x0f](?!\0{4})")
 """The header of an MP3 that says how many frames follow; without it libsndfile guesses from the first frame."""
 _LENGTH_WITHIN = 4_096
+_ENDLESS = 64
+"""How many times longer an MP3 is made to look: more than the ratio of its highest bit rate to its lowest."""
 _UNKNOWN_SIZE = 0x7FFF_0000
 """Programs that write a WAV to a pipe do not know its size, and state about 2 or 4 GB."""
 _SLOPPY_BYTES = 9
@@ -98,6 +100,34 @@ def says_how_long(file: BinaryIO, name: str | None) -> bool:
         return True
     _after_tag(file)
     return _LENGTH_OF_MP3.search(file.read(_LENGTH_WITHIN)) is not None
+
+
+class EndlessMp3(io.RawIOBase):
+    """An MP3 that looks so long that no guess of its length, from its first frame, is too short."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._size, self._place = file, file.seek(0, io.SEEK_END), 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place and return it."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size * _ENDLESS}
+        self._place = start[whence] + offset
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Read from the place on, and zeros behind the file's own end."""
+        if self._place > self._size:  # where a tag may be looked for
+            count = len(buffer)
+            buffer[:] = bytes(count)
+        else:
+            self._file.seek(self._place)
+            count = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        self._place += count
+        return int(count)
 
 
 def missing_end(file: BinaryIO, name: str | None) -> str:

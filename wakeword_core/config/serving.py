@@ -11,6 +11,9 @@ from wakeword_core.config.base import Settings
 Share = Annotated[float, Field(ge=0, le=1)]
 Device = Literal["cpu", "cuda"]
 
+CAPTURE_SOUND, CAPTURE_FACTS = ".flac", ".json"
+"""How the two files of a capture end."""
+
 
 class CascadeConfig(Settings):
     """A second, larger model (the judge) that is asked only where the first one (the sentry) heard the word."""

@@ -23,8 +23,9 @@ from typing import Any, Literal, get_args
 
 from wakeword_core.audio import probe
 from wakeword_core.config import Role, Split
+from wakeword_core.config.serving import CAPTURE_FACTS, CAPTURE_SOUND
 from wakeword_core.errors import DataError
-from wakeword_core.files import PRIVATE_FILE, digest, hash_file
+from wakeword_core.files import PRIVATE_FILE, PRIVATE_FOLDER, digest, hash_file
 from wakeword_core.recordings.opinions import (
     LONGEST_TEXT,
     ReviewedMeanwhileError,
@@ -47,7 +48,6 @@ TEST_SHARE = 0.25
 """Of labelled captures: they are never trained on, and so tell whether a later model still makes an old mistake."""
 _IN_TEST = " (test)"
 """What a speaker is called besides in test: a speaker group is on one side of the splits, whoever is meant."""
-_SOUND, _FACTS = ".flac", ".json"
 _LOCK = ".labels.lock"
 _NAME = re.compile(r"[0-9A-Za-z][\w.-]{0,200}", re.ASCII)
 _HASH_DIGITS = 8
@@ -102,7 +102,7 @@ def sound_of(folder: Path, name: str) -> Path | None:
     """Return the file of a capture, wherever it is in its folder; None where there is none, or it is a link."""
     if not _NAME.fullmatch(name):
         return None
-    places = (folder / LABELLED / f"{name}{_SOUND}", folder / f"{name}{_SOUND}")
+    places = (folder / LABELLED / f"{name}{CAPTURE_SOUND}", folder / f"{name}{CAPTURE_SOUND}")
     return next((path for path in places if path.is_file() and not path.is_symlink()), None)
 
 
@@ -191,7 +191,7 @@ def _write(folder: Path, reviews: Mapping[str, Review], sound: Path, review: Rev
     if review.state == "deleted":
         sound.unlink()
         for place in (folder, folder / LABELLED):  # a kill while they were moved may have left them in the other one
-            (place / f"{review.name}{_FACTS}").unlink(missing_ok=True)
+            (place / f"{review.name}{CAPTURE_FACTS}").unlink(missing_ok=True)
     else:
         _move(sound, folder)
 
@@ -199,8 +199,8 @@ def _write(folder: Path, reviews: Mapping[str, Review], sound: Path, review: Rev
 def _move(sound: Path, folder: Path) -> None:
     if sound.parent == folder:
         return
-    folder.mkdir(mode=0o700, exist_ok=True)
-    facts = sound.with_suffix(_FACTS)
+    folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+    facts = sound.with_suffix(CAPTURE_FACTS)
     if facts.is_file():  # the facts first, as they were written
         facts.replace(folder / facts.name)
     sound.replace(folder / sound.name)
@@ -210,7 +210,7 @@ def _write_labels(folder: Path, reviews: Iterable[Review]) -> None:
     """Write the table that is a source: a row for each capture of a role whose sound is there."""
     rows = [
         (
-            f"{LABELLED}/{one.name}{_SOUND}",
+            f"{LABELLED}/{one.name}{CAPTURE_SOUND}",
             one.word,
             ROLES[one.state],
             f"{one.speaker}{_IN_TEST}" if one.speaker and one.split == "test" else one.speaker,
@@ -221,14 +221,14 @@ def _write_labels(folder: Path, reviews: Iterable[Review]) -> None:
             *("" if at is None else f"{at:g}" for at in (one.speech_start, one.speech_end)),
         )
         for one in reviews
-        if one.state in ROLES and (folder / LABELLED / f"{one.name}{_SOUND}").is_file()
+        if one.state in ROLES and (folder / LABELLED / f"{one.name}{CAPTURE_SOUND}").is_file()
     ]
     _write_table(folder / TABLE, COLUMNS, rows)
 
 
 def _write_set_aside(folder: Path, reviews: Iterable[Review]) -> None:
     rows = [
-        (f"{one.name}{_SOUND}", one.state, one.reviewer, one.reviewed)
+        (f"{one.name}{CAPTURE_SOUND}", one.state, one.reviewer, one.reviewed)
         for one in reviews
         if one.state == "deleted" or (one.state == "unsure" and sound_of(folder, one.name))
     ]
@@ -246,10 +246,10 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _labelled(row: Mapping[str, str]) -> Review:
-    name = row["path"].removeprefix(f"{LABELLED}/").removesuffix(_SOUND)
+    name = row["path"].removeprefix(f"{LABELLED}/").removesuffix(CAPTURE_SOUND)
     state = next((state for state, role in ROLES.items() if role == row["role"]), None)
     split = next((one for one in get_args(Split) if one == row["split"]), None)
-    named = row["path"] == f"{LABELLED}/{name}{_SOUND}" and _NAME.fullmatch(name)
+    named = row["path"] == f"{LABELLED}/{name}{CAPTURE_SOUND}" and _NAME.fullmatch(name)
     if not named or state is None or split is None:
         raise DataError(
             f"{TABLE} has a row of {row['path']!r} that is no recording in {LABELLED}/ with the role "
@@ -277,9 +277,9 @@ def _stated_span(row: Mapping[str, str]) -> tuple[float | None, float | None]:
 
 
 def _set_aside(row: Mapping[str, str]) -> Review:
-    name = row["path"].removesuffix(_SOUND)
+    name = row["path"].removesuffix(CAPTURE_SOUND)
     state = next((state for state in get_args(State) if state == row["state"] and state not in ROLES), None)
-    if row["path"] != f"{name}{_SOUND}" or not _NAME.fullmatch(name) or state is None:
+    if row["path"] != f"{name}{CAPTURE_SOUND}" or not _NAME.fullmatch(name) or state is None:
         raise DataError(
             f"{SET_ASIDE} has a row of {row['path']!r} that is no capture with the state unsure or deleted; correct or "
             "remove that row"

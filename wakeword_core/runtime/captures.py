@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 
 from wakeword_core.audio import Pcm
 from wakeword_core.config import KeepConfig
+from wakeword_core.config.serving import CAPTURE_FACTS, CAPTURE_SOUND
 from wakeword_core.errors import DataError, reason_of
 from wakeword_core.files import (
     PRIVATE_FILE,
@@ -41,7 +42,6 @@ Kind = Literal["event", "refused", "near_miss"]
 """A wake word; what the model called one and its judge did not; and what came near the threshold only."""
 
 _FORMAT = 1
-_SOUND, _FACTS = ".flac", ".json"
 _TIME = "%Y-%m-%dT%H-%M-%S.%f"
 _MEGABYTE = 1e6
 _HOUR = timedelta(hours=1)
@@ -60,7 +60,7 @@ class Capture:
     @property
     def facts(self) -> Path:
         """The file that says what was heard."""
-        return self.sound.with_suffix(_FACTS)
+        return self.sound.with_suffix(CAPTURE_FACTS)
 
     def delete(self) -> None:
         """Delete its files, as far as they are there; the sound first."""
@@ -91,7 +91,7 @@ def _listed(folder: Path) -> Iterator[Capture]:
         for entry in entries:
             name, ending = os.path.splitext(entry.name)
             with suppress(FileNotFoundError):  # deleted meanwhile
-                if ending in (_SOUND, _FACTS) and entry.is_file(follow_symlinks=False):
+                if ending in (CAPTURE_SOUND, CAPTURE_FACTS) and entry.is_file(follow_symlinks=False):
                     sizes[name] = sizes.get(name, 0) + entry.stat(follow_symlinks=False).st_size
     for name, size in sizes.items():
         time, _, kind = name.partition("_")
@@ -99,7 +99,7 @@ def _listed(folder: Path) -> Iterator[Capture]:
         with suppress(ValueError):
             kept = datetime.strptime(time, _TIME).replace(tzinfo=UTC)
             if named and kept.strftime(_TIME) == time:
-                yield Capture(folder / f"{name}{_SOUND}", kept, named, size)
+                yield Capture(folder / f"{name}{CAPTURE_SOUND}", kept, named, size)
 
 
 class Keeper:
@@ -130,7 +130,7 @@ class Keeper:
             heard = self._now() - timedelta(seconds=ago)
             if self._had_enough(heard, kind):
                 return None
-            sound = self._folder / f"{heard.strftime(_TIME)}_{kind.replace('_', '-')}{_SOUND}"
+            sound = self._folder / f"{heard.strftime(_TIME)}_{kind.replace('_', '-')}{CAPTURE_SOUND}"
             told = {"format": _FORMAT, "time": heard.isoformat(timespec="milliseconds"), "kind": kind, "word": word}
             try:
                 self._delete_old(reserved=pcm.nbytes)
@@ -166,12 +166,12 @@ class Keeper:
         import soundfile
 
         # the facts first: sound without them would be of nobody knows what
-        write_json(sound.with_suffix(_FACTS), facts, PRIVATE_FILE)
+        write_json(sound.with_suffix(CAPTURE_FACTS), facts, PRIVATE_FILE)
         try:
             with replacing(sound, PRIVATE_FILE) as part:
                 soundfile.write(part, pcm, sample_rate, format="FLAC", subtype="PCM_16")
         except (OSError, soundfile.LibsndfileError) as error:
-            sound.with_suffix(_FACTS).unlink(missing_ok=True)
+            sound.with_suffix(CAPTURE_FACTS).unlink(missing_ok=True)
             raise error if isinstance(error, OSError) else OSError(str(error)) from error
 
     def _delete_old(self, reserved: int = 0) -> None:

@@ -68,10 +68,28 @@ class JudgeCard(Card):
     encoder: EncoderCard | None = None
 
 
-class Judge(StatefulModel):
-    """A model of the sound of windows, whose detector and thresholds are those of it and the other model together."""
+class _SoundModel(ExportedModel):
+    """A model of the sound of windows, one of which begins every so many samples."""
 
     names = (JUDGE_FILE,)
+    facts: JudgeCard
+    hop_samples: int
+    tail_samples: int
+    """Those of a window before its last hops."""
+
+    @property
+    def window_samples(self) -> int:
+        """Samples that an answer rests on."""
+        return self.tail_samples + self.facts.hops * self.hop_samples
+
+    @property
+    def quiet_samples(self) -> int:
+        """Samples of quiet after the end of a recording by which no answer to it is left in any average."""
+        return super().quiet_samples - self.frontend.window_samples + self.window_samples + self.hop_samples
+
+
+class Judge(_SoundModel, StatefulModel):
+    """A model of the sound of windows, whose detector and thresholds are those of it and the other model together."""
 
     def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[dict[str, npt.NDArray[Any]], int]:
         asked = self.card.get("judge")
@@ -86,16 +104,6 @@ class Judge(StatefulModel):
         self.tail_samples = len(tail)
         return example
 
-    @property
-    def window_samples(self) -> int:
-        """Samples that an answer rests on."""
-        return self.tail_samples + self.facts.hops * self.hop_samples
-
-    @property
-    def quiet_samples(self) -> int:
-        """Samples of quiet after the end of a recording by which no answer to it is left in any average."""
-        return super().quiet_samples - self.frontend.window_samples + self.window_samples + self.hop_samples
-
     def score_sound(self, windows: Floats) -> Floats:
         """Map windows of sound float32 [n, window_samples] in [-1, 1] to class scores float32 [n, classes]."""
         stream = self.stream()
@@ -103,12 +111,10 @@ class Judge(StatefulModel):
         return np.concatenate([np.empty((0, len(self.labels)), np.float32), *scores])
 
 
-class WindowJudge(ExportedModel):
+class WindowJudge(_SoundModel):
     """The heads of a judge and the encoder beside them, which takes whole windows; used as a `Judge` is."""
 
-    names = (JUDGE_FILE,)
-    hop_samples, window_samples = STEP_SAMPLES, WINDOW_SAMPLES
-    tail_samples = WINDOW_SAMPLES - STEP_SAMPLES
+    hop_samples, tail_samples = STEP_SAMPLES, WINDOW_SAMPLES - STEP_SAMPLES
 
     def _example(self, facts: RuntimeCard, inputs: Shapes, outputs: Shapes) -> tuple[dict[str, npt.NDArray[Any]], int]:
         self.facts = read_card(JudgeCard, self.card.get("judge") or {}, self.path)
@@ -127,11 +133,6 @@ class WindowJudge(ExportedModel):
     @property
     def _steps_given(self) -> int:
         return self.encoder.steps_of(WINDOW_SAMPLES)
-
-    @property
-    def quiet_samples(self) -> int:
-        """Samples of quiet after the end of a recording by which no answer to it is left in any average."""
-        return super().quiet_samples - self.frontend.window_samples + self.window_samples + self.hop_samples
 
     def stream(self) -> "WindowJudge":
         """Begin a stream: nothing of one is kept, since each window is encoded by itself."""

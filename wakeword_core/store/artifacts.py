@@ -8,13 +8,11 @@ parts) are kept once under `<root>/<stage>.parts/` and hard-linked into the arti
 import logging
 import os
 import platform
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -29,13 +27,13 @@ from wakeword_core.files import (
     inside,
     put_in_place,
     read_json,
+    remove_unfinished_parts,
     restore_replaced,
-    unfinished_parts,
     write_json,
 )
 from wakeword_core.python import library_versions
 from wakeword_core.store.locks import alone, exclusive, is_held, shared
-from wakeword_core.store.parts import SEGMENT, FileEntry, Parts, PathPart, read_hash
+from wakeword_core.store.parts import SEGMENT, FileEntry, Parts, PathPart, changed_files, read_hash
 
 log = logging.getLogger(__name__)
 
@@ -114,31 +112,10 @@ class Artifact:
         """
         card = self.path / CARD
         written = card.stat().st_mtime_ns if card.is_file() else 0
-        stats = _stats(self.path, self.files)
-        touched = {name for name, state in stats.items() if state.st_mtime_ns > written}
-        wrong = [
-            name
-            for name, entry in self.files.items()
-            if name not in stats
-            or stats[name].st_size != entry.size
-            or ((read or name in touched) and read_hash(self.path / name, again=again) != entry.sha256)
-        ]
+        wrong, touched = changed_files(self.path, self.files, written, read=read, again=again)
         if touched and not wrong and os.access(card, os.W_OK):
             os.utime(card)
         return wrong
-
-
-def _stats(folder: Path, names: Iterable[str]) -> dict[str, os.stat_result]:
-    """The state of those files that lie in a folder itself: a name or a link may lead out of it."""
-    root, states = os.path.realpath(folder), {}
-    is_inside = cache(lambda parent: os.path.realpath(parent) == parent)
-    for name in names:
-        path = os.path.join(root, name)
-        with suppress(OSError):
-            state = os.lstat(path)
-            if stat.S_ISREG(state.st_mode) and is_inside(os.path.dirname(path)):
-                states[name] = state
-    return states
 
 
 @dataclass
@@ -287,12 +264,12 @@ class ArtifactStore:
             building = folder / f"{BUILDING}{key}"
             clear_folder(building, keep=resumable)
             building.mkdir(exist_ok=True)
-            _remove_strays(building)
+            remove_unfinished_parts(building)
             started = time.monotonic()
             generation = [code_version, library_versions(libraries)]
             build = Build(building, key, Parts(self.root / f"{stage}{PARTS}", generation))
             make(build)
-            _remove_strays(building)  # of workers that died
+            remove_unfinished_parts(building)  # of workers that died
             recipe = {
                 "stage": stage, "key": key, "inputs": inputs, "config": config, "code_version": code_version,
             }  # fmt: skip
@@ -374,11 +351,6 @@ class ArtifactStore:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ArtifactError(f"cannot write to {folder}: {error.strerror}; choose another --home") from error
-
-
-def _remove_strays(folder: Path) -> None:
-    for stray in unfinished_parts(folder):
-        stray.unlink(missing_ok=True)
 
 
 def _finish(build: Build, final: Path, recipe: Mapping[str, Any], seconds: float) -> None:

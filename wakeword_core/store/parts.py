@@ -1,10 +1,13 @@
 """Pieces of artifacts that are made once and shared: what a file is, where a piece is kept, and the latest ones."""
 
 import logging
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import stat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -154,6 +157,38 @@ def read_hash(path: Path, *, again: bool = True) -> str:
         return _read_hashes[state]
     except OSError:
         return ""
+
+
+def changed_files(
+    folder: Path, entries: Mapping[str, FileEntry], since: int, *, read: bool, again: bool
+) -> tuple[list[str], set[str]]:
+    """Return which files of a folder are not what their entries say, and which were touched after a time in ns.
+
+    Without `read`, only the latter are read; not `again`: none that this process has read since it was last written.
+    """
+    stats = _stats(folder, entries)
+    touched = {name for name, state in stats.items() if state.st_mtime_ns > since}
+    wrong = [
+        name
+        for name, entry in entries.items()
+        if name not in stats
+        or stats[name].st_size != entry.size
+        or ((read or name in touched) and read_hash(folder / name, again=again) != entry.sha256)
+    ]
+    return wrong, touched
+
+
+def _stats(folder: Path, names: Iterable[str]) -> dict[str, os.stat_result]:
+    """The state of those files that lie in a folder itself: a name or a link may lead out of it."""
+    root, states = os.path.realpath(folder), {}
+    is_inside = cache(lambda parent: os.path.realpath(parent) == parent)
+    for name in names:
+        path = os.path.join(root, name)
+        with suppress(OSError):
+            state = os.lstat(path)
+            if stat.S_ISREG(state.st_mode) and is_inside(os.path.dirname(path)):
+                states[name] = state
+    return states
 
 
 def _identity(path: Path) -> list[int]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from wakeword_core.config import ValMetric
 from wakeword_core.errors import DataError
-from wakeword_core.evaluation.measure.metrics import area_under_roc
+from wakeword_core.evaluation.measure.roc import area_under_roc
 from wakeword_core.features.gathering import Mel, in_order
 from wakeword_core.models.scoring import ScoringModel
 from wakeword_core.training.run import Run

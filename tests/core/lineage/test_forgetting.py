@@ -18,13 +18,11 @@ from wakeword_core.graph.project import Project
 from wakeword_core.lineage.forgetting import (
     affected,
     copies,
-    find_recordings,
-    find_speaker,
     held_recording_ids,
-    known_recordings,
     search,
     traces,
 )
+from wakeword_core.lineage.named_recordings import find_recordings, find_speaker, known_recordings
 from wakeword_core.mining.clips import TABLE, read_clips
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN
 from wakeword_core.recordings.manifest import MANIFEST_FILE, read_manifest

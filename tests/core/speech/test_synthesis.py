@@ -2,7 +2,6 @@
 
 import json
 import re
-from contextlib import closing
 from dataclasses import asdict
 
 import numpy as np
@@ -13,7 +12,6 @@ from wakeword_core.config import SPLITS, SynthesisConfig
 from wakeword_core.config.globs import glob_regex
 from wakeword_core.errors import DataError, MissingDependencyError, WakewordError
 from wakeword_core.files import hash_file
-from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.recordings.sources import find_recordings
 from wakeword_core.speech import people, rendering, synthesis
 from wakeword_core.speech.delivery import Delivery
@@ -38,12 +36,6 @@ SMALL = SynthesisConfig(positives=16, hard_negatives=12, negatives=8, background
 def _engines():
     pytest.importorskip("espeakng_loader")
     pytest.importorskip("hibari")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    with closing(ScanCache(tmp_path / "scans")) as cache:
-        yield cache
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """What a synthesis says in each kind of recording, and what it must not say there."""
 
 from collections import Counter
-from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from wakeword_core.config import Config, DataConfig, SynthesisConfig
 from wakeword_core.errors import DataError
 from wakeword_core.recordings.manifest import build_manifest, read_manifest
-from wakeword_core.recordings.scan import ScanCache
 from wakeword_core.speech import synthesis
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.plan import Cast, plan_speech
@@ -34,12 +32,6 @@ NOTHING = {"positives": 0, "hard_negatives": 0, "negatives": 0, "background_minu
 def _engines():
     pytest.importorskip("espeakng_loader")
     pytest.importorskip("hibari")
-
-
-@pytest.fixture
-def cache(tmp_path):
-    with closing(ScanCache(tmp_path / "scans")) as cache:
-        yield cache
 
 
 def plan_only(monkeypatch):

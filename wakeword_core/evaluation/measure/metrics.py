@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,14 +14,13 @@ from wakeword_core.evaluation.measure.intervals import (
     effective_trials,
     wilson_interval,
 )
+from wakeword_core.evaluation.measure.roc import Doubles, Ranking, equal_error_rate, paired
 
 CALIBRATION_BINS = 15
 PARTIAL_AUC_FPRS = {"pauc_01": 0.1, "pauc_005": 0.05}
 """False-positive rates that the partial ROC-AUCs go up to."""
 LEAST_PROBABILITY = 1e-12
 """What a probability counts as at least, where its logarithm is taken."""
-
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class _WeightedMetrics:
         self._truth, self._detected = truth, detected
         self._losses = {"brier": _squared_errors(table, classes), "nll": _log_losses(table, classes)}
         self._gaps, self._bins = _calibration_gaps(table, classes), _bin_of(table.max(axis=1), CALIBRATION_BINS)
-        self._ranking = _Ranking(scores, truth) if 0 < truth.sum() < len(truth) else None
+        self._ranking = Ranking(scores, truth) if 0 < truth.sum() < len(truth) else None
 
     def __call__(self, weights: Doubles) -> dict[str, float]:
         figures = {name: _mean(losses, weights) for name, losses in self._losses.items()}
@@ -131,8 +130,8 @@ class _WeightedMetrics:
         figures["f1"] = _f1(self._detected, self._truth, weights)
         if self._ranking is not None:
             curve = self._ranking.curve(weights)
-            figures["eer"] = _equal_error(curve)[0]
-            figures |= {name: _area(curve, max_fpr) for name, max_fpr in {"roc_auc": 1.0, **PARTIAL_AUC_FPRS}.items()}
+            figures["eer"] = curve.equal_error()[0]
+            figures |= {name: curve.area(max_fpr) for name, max_fpr in {"roc_auc": 1.0, **PARTIAL_AUC_FPRS}.items()}
         return figures
 
 
@@ -194,97 +193,6 @@ def _names(of: ArrayLike, truth: NDArray[np.bool_]) -> NDArray[np.str_]:
             f"{list(names.shape)} names of groups or recordings must be [n] as labels {list(truth.shape)} are"
         )
     return names
-
-
-class RocPoints(NamedTuple):
-    """Rates [k] of the thresholds [k], which fall; at the first, above every score, nothing is detected."""
-
-    fpr: Doubles
-    tpr: Doubles
-    thresholds: Doubles
-
-
-def roc_points(scores: ArrayLike, labels: ArrayLike) -> RocPoints:
-    """Return the corners of the ROC of finite scores [n], of any range, against labels [n] of both classes.
-
-    Points on a straight line between others are left out.
-    """
-    values, truth = _both_classes(scores, labels)
-    ranking = _Ranking(values, truth)
-    curve = ranking.curve(np.ones(len(truth)))
-    thresholds = np.append(np.nextafter(values.max(), np.inf), ranking.thresholds)
-    return RocPoints(*(points[curve.corners] for points in (curve.fpr, curve.tpr, thresholds)))
-
-
-def area_under_roc(scores: ArrayLike, labels: ArrayLike, max_fpr: float = 1.0) -> float:
-    """Return the ROC-AUC of finite scores [n], of any range, against labels [n] of both classes.
-
-    Below a `max_fpr` of 1 it is the area up to that false-positive rate, scaled so that chance is 0.5 and the best
-    is 1 (McClish 1989).
-    """
-    values, truth = _both_classes(scores, labels)
-    return _area(_Ranking(values, truth).curve(np.ones(len(truth))), max_fpr)
-
-
-def equal_error_rate(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
-    """Return the rate at which false positives and false negatives are equally frequent, and the threshold there.
-
-    Linear interpolation between the two points of the ROC that enclose the crossing; both classes must be present.
-    """
-    values, truth = _both_classes(scores, labels)
-    ranking = _Ranking(values, truth)
-    rate, after, share = _equal_error(ranking.curve(np.ones(len(truth))))
-    below, above = ranking.thresholds[after - 1], ranking.thresholds[max(after - 2, 0)]
-    return rate, float(above + share * (below - above))
-
-
-class _Curve(NamedTuple):
-    """A ROC [k] from nothing detected to everything, and which of its points are corners."""
-
-    fpr: Doubles
-    tpr: Doubles
-    corners: NDArray[np.bool_]
-
-
-class _Ranking:
-    """Windows by falling score, sorted once for the ROC of any weights; `thresholds` are the scores, each once."""
-
-    def __init__(self, scores: Doubles, truth: NDArray[np.bool_]) -> None:
-        self._order = np.argsort(-scores, kind="stable")
-        self._truth = truth[self._order].astype(np.float64)
-        ranked = scores[self._order]
-        self._last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-        self.thresholds: Doubles = ranked[self._last]
-
-    def curve(self, weights: Doubles) -> _Curve:
-        """Compute the ROC of windows that count so often each [n]; both classes must have a weight."""
-        ranked = weights[self._order]
-        detected = np.cumsum(ranked)[self._last]
-        hits = np.cumsum(ranked * self._truth)[self._last]
-        alarms = detected - hits
-        inner = (np.diff(alarms, 2) != 0) | (np.diff(hits, 2) != 0)
-        corners = np.concatenate([[True], [True], inner, [True]]) if len(hits) > 1 else np.array([True, True])
-        return _Curve(np.append(0.0, alarms / alarms[-1]), np.append(0.0, hits / hits[-1]), corners)
-
-
-def _area(curve: _Curve, max_fpr: float) -> float:
-    fpr, tpr = curve.fpr[curve.corners], curve.tpr[curve.corners]
-    if max_fpr >= 1:
-        return float(np.trapezoid(tpr, fpr))
-    stop = int(np.searchsorted(fpr, max_fpr, side="right"))
-    end = np.interp(max_fpr, fpr[stop - 1 : stop + 1], tpr[stop - 1 : stop + 1])
-    area = np.trapezoid(np.append(tpr[:stop], end), np.append(fpr[:stop], max_fpr))
-    chance = 0.5 * max_fpr**2
-    return float(0.5 * (1 + (area - chance) / (max_fpr - chance)))
-
-
-def _equal_error(curve: _Curve) -> tuple[float, int, float]:
-    """Return the EER, the first point behind the crossing, and how far before it, as a share, the crossing is."""
-    excess = curve.fpr - (1 - curve.tpr)  # rises from -1 to 1
-    after = int(np.argmax(excess >= 0))
-    share = excess[after - 1] / (excess[after - 1] - excess[after])
-    rate = curve.fpr[after - 1] + share * (curve.fpr[after] - curve.fpr[after - 1])
-    return float(rate), after, float(share)
 
 
 def _f1(detected: NDArray[np.bool_], truth: NDArray[np.bool_], weights: Doubles) -> float:
@@ -369,25 +277,9 @@ def _calibration_error(gaps: Doubles, bin_of: NDArray[np.int64], bins: int, weig
 
 
 def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[Doubles, NDArray[np.bool_]]:
-    values, truth = _paired(scores, labels)
+    values, truth = paired(scores, labels)
     if not (values >= 0).all() or not (values <= 1).all():
         raise ValueError("scores must be probabilities")
-    return values, truth
-
-
-def _both_classes(scores: ArrayLike, labels: ArrayLike) -> tuple[Doubles, NDArray[np.bool_]]:
-    values, truth = _paired(scores, labels)
-    if not np.isfinite(values).all():
-        raise ValueError("scores must be finite")
-    if not 0 < truth.sum() < len(truth):
-        raise ValueError("ranking needs windows of both classes")
-    return values, truth
-
-
-def _paired(scores: ArrayLike, labels: ArrayLike) -> tuple[Doubles, NDArray[np.bool_]]:
-    values, truth = np.asarray(scores, dtype=np.float64), np.asarray(labels).astype(bool)
-    if values.ndim != 1 or values.shape != truth.shape or len(values) == 0:
-        raise ValueError(f"scores {list(values.shape)} and labels {list(truth.shape)} must be [n], n > 0")
     return values, truth
 
 

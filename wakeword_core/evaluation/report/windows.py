@@ -16,8 +16,8 @@ from wakeword_core.evaluation.measure.metrics import (
     clip_metrics,
     grouped,
     per_class,
-    roc_points,
 )
+from wakeword_core.evaluation.measure.roc import roc_points
 from wakeword_core.features.store import FeatureFile
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.detector import wake_scores

@@ -58,7 +58,7 @@ def make(run: StageRun) -> None:
 
 def teachers_hear_the_word(scores: Artifact, run: CheckRun) -> Verdict:
     """Fail where a teacher tells training rows with a wake word from others little better than chance."""
-    from wakeword_core.evaluation.measure.metrics import area_under_roc
+    from wakeword_core.evaluation.measure.roc import area_under_roc
     from wakeword_core.features.store import FeatureFile
     from wakeword_core.teaching.scores import load_scores
 

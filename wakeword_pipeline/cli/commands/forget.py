@@ -92,7 +92,7 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
 
 def _bury(project: Project, request: ForgetRequest) -> list[str]:
     """Write the tombstones, remove what is remembered of the recordings, and return their ids."""
-    from wakeword_core.lineage.forgetting import find_recordings, find_speaker, known_recordings
+    from wakeword_core.lineage.named_recordings import find_recordings, find_speaker, known_recordings
     from wakeword_core.recordings.corrections import forget_corrections
     from wakeword_core.recordings.data_sets.unpacking import remove_forgotten
     from wakeword_core.recordings.forgotten import Forgotten

@@ -12,7 +12,7 @@ from made_data_sets import DataSet, counts, sha256, sound, table, write_parquet,
 
 from wakeword_core.config.loading import load_config, save_config
 from wakeword_core.graph.project import Project
-from wakeword_core.lineage.forgetting import find_recordings, known_recordings
+from wakeword_core.lineage.named_recordings import find_recordings, known_recordings
 from wakeword_core.recordings.data_sets import files, unpacking
 from wakeword_core.recordings.data_sets.members import Member
 from wakeword_core.recordings.forgotten import Forgotten
