@@ -114,7 +114,7 @@ def _trained(name: str, seed: int, given: argparse.Namespace) -> Trained:
         scored = read_json(kept)
     else:
         scored = {
-            "test": _missed_on_test(model.file(MODEL_FILE), shards.path, [one.target_fah for one in points], config),
+            "test": missed_on_test(model.file(MODEL_FILE), shards.path, [one.target_fah for one in points], config),
             "seconds": time.monotonic() - started,
         }
         write_json(kept, scored)
@@ -122,7 +122,8 @@ def _trained(name: str, seed: int, given: argparse.Namespace) -> Trained:
     return Trained(name, seed, {"val": val, "test": scored["test"]}, scored["seconds"], model.key)
 
 
-def _missed_on_test(model_file: Path, shards: Path, targets: Sequence[float], config: Config) -> dict[str, Any]:
+def missed_on_test(model_file: Path, shards: Path, targets: Sequence[float], config: Config) -> dict[str, Any]:
+    """Return the share of the test's words that a model misses at each target of false alarms."""
     from wakeword_core.evaluation.streams.conditions import target_conditions
     from wakeword_core.evaluation.streams.scores import score_streams
     from wakeword_core.runtime import WakewordModel

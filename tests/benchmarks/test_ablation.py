@@ -84,7 +84,7 @@ def test_a_second_call_goes_on_where_the_first_stopped(
     points = {"balanced": SimpleNamespace(target_fah=0.5, frr=0.25, reachable=True)}
     monkeypatch.setattr(ablation, "Project", Project)
     monkeypatch.setattr(ablation, "built_up_to_onnx", build)
-    monkeypatch.setattr(ablation, "_missed_on_test", score)
+    monkeypatch.setattr(ablation, "missed_on_test", score)
     monkeypatch.setattr(OperatingPoints, "load", lambda folder: SimpleNamespace(points=points))
     arguments = ["--config", str(given(tmp_path).config), "--home", str(tmp_path / "home"), "--seeds", "1", "2"]
     arguments += ["--without", "colour", "mixup", "noise", "--out", str(tmp_path / "out.json")]

@@ -3,13 +3,12 @@
 import logging
 import os
 import time
-from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from wakeword_pipeline import home_log
 from wakeword_pipeline.home_log import FILE, FOLDER, log_to_home, without_secrets
 
 CORE, PIPELINE = logging.getLogger("wakeword_core.somewhere"), logging.getLogger("wakeword_pipeline.somewhere")
@@ -72,9 +71,14 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch, said: str, kept: st
     assert without_secrets(said) == kept
 
 
-def test_a_full_file_is_rotated_and_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(home_log, "_BYTES", 500)
+def handler_of_home() -> RotatingFileHandler:
+    (handler,) = [one for one in CORE.parent.handlers if isinstance(one, RotatingFileHandler)]
+    return handler
+
+
+def test_a_full_file_is_rotated_and_few_are_kept(tmp_path: Path) -> None:
     log_to_home(tmp_path)
+    handler_of_home().maxBytes = 500
     for number in range(100):
         CORE.info("line %d", number)
     files = sorted((tmp_path / FOLDER).glob(f"{FILE}*"))
@@ -84,8 +88,8 @@ def test_a_full_file_is_rotated_and_few_are_kept(tmp_path: Path, monkeypatch: py
 
 
 def _write(folder: Path, who: str, count: int) -> None:
-    home_log._BYTES, home_log._BACKUPS = 2_000, 100
     log_to_home(folder)
+    handler_of_home().maxBytes, handler_of_home().backupCount = 2_000, 100
     for number in range(count):
         CORE.info("%s %d", who, number)
 
@@ -132,8 +136,7 @@ def test_where_nothing_can_be_written_a_warning_says_so_and_work_goes_on(
 
 
 def test_a_line_that_cannot_be_formed_is_lost_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (handler,) = [one for one in logging.getLogger("wakeword_core").handlers if isinstance(one, home_log._HomeLog)]
-    handler.handle(CORE.makeRecord(CORE.name, logging.INFO, "", 0, "%d epochs", ("three",), None))
+    handler_of_home().handle(CORE.makeRecord(CORE.name, logging.INFO, "", 0, "%d epochs", ("three",), None))
     CORE.info("three epochs")
     assert file.read_text().endswith(": three epochs\n") and file.read_text().count("\n") == 1
     assert "%d format" in capsys.readouterr().err
@@ -142,10 +145,8 @@ def test_a_line_that_cannot_be_formed_is_lost_alone(file: Path, capsys: pytest.C
 def test_a_disk_that_fills_up_ends_the_file_and_not_the_build(
     file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(handler: home_log._HomeLog) -> TextIOWrapper:
-        return open("/dev/full", "a")
-
-    monkeypatch.setattr(home_log._HomeLog, "_open", full)
+    usual = os.open
+    monkeypatch.setattr(os, "open", lambda path, *how: usual("/dev/full" if path == str(file) else path, *how))
     file.write_text("")
     file.rename(file.with_suffix(".1"))  # so that it is opened anew
     file.write_text("")

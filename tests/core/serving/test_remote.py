@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from in_thread import served
@@ -128,12 +129,13 @@ def test_a_server_that_keeps_silent_is_not_waited_for(judge_at, model, sound, mo
 def test_a_question_holds_nothing_up_and_answers_keep_their_order(judge_at, model, sound, monkeypatch):
     let_go, asked = threading.Event(), []
 
-    def slow(word, pcm):
+    def slow(client, pcm, rate):
         asked.append(len(pcm))
-        return let_go.wait(10) and len(asked) > 0
+        return SimpleNamespace(events=[SimpleNamespace(word="hey robin")] if let_go.wait(10) else [])
 
+    monkeypatch.setattr(JudgeClient, "model", lambda client: SimpleNamespace(words=["hey robin"]))
+    monkeypatch.setattr(JudgeClient, "verify_pcm", slow)
     judge = judge_at(NOWHERE, "reject")
-    monkeypatch.setattr(judge, "_confirms", slow)
     detector, counted = Detector(model), []
     pcm = sound(5.8)
     for start in range(0, len(pcm), 1_280):

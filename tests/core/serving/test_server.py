@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -334,9 +335,14 @@ def test_wyoming_without_http_ends_in_order(process, sound):
 
 
 def test_who_can_reach_wyoming_is_said_and_a_port_that_is_taken(folder, monkeypatch, caplog):
-    monkeypatch.setattr("wakeword_core.serving.server._until_stopped", lambda *given: asyncio.sleep(0))
+    @contextlib.asynccontextmanager
+    async def stopped_at_once():
+        signal.raise_signal(signal.SIGTERM)
+        yield
+
     told = []
-    serve(Service(ServingConfig(http=False, wyoming="tcp://0.0.0.0:0"), folder), told.append)
+    open_to_all = Service(ServingConfig(http=False, wyoming="tcp://0.0.0.0:0"), folder)
+    serve(open_to_all, told.append, beside=[stopped_at_once()])
     assert told[0].startswith("'hey robin' (artifact-key) on tcp://0.0.0.0:")
     assert "whoever reaches tcp://0.0.0.0:0 can have sound listened to" in caplog.text
     with socket.create_server(("127.0.0.1", 0)) as taken:

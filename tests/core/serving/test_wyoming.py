@@ -159,10 +159,9 @@ def test_twenty_clients_at_once_hear_their_own_words(talk, model, sound):
 
 def test_while_a_model_works_others_are_answered(talk, sound, monkeypatch):
     let_go, push = threading.Event(), Listening.push
-    monkeypatch.setattr(Listening, "push", lambda *given: let_go.wait(PATIENCE) and push(*given))
-    monkeypatch.setattr(Service, "_warm_up", lambda *given: None)
 
     async def beside(port, service):
+        monkeypatch.setattr(Listening, "push", lambda *given: let_go.wait(PATIENCE) and push(*given))
         async with connect(port) as busy, connect(port) as other:
             await send(busy, sound(1.5).tobytes())
             while not service._streams._taken:

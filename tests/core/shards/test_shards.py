@@ -96,8 +96,10 @@ def test_roles_can_be_chosen(rows_of, pack):
 
 def test_audio_is_not_read_where_nobody_has_the_role(rows_of, pack, monkeypatch):
     out, _, _ = pack(rows_of())
-    monkeypatch.setattr(shard_file, "_read_group", lambda path, group: pytest.fail(f"read {path}"))
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *given, **options: pytest.fail("read"))
     assert list(iter_recordings(out, roles=("rir",))) == []
+    with pytest.raises(pytest.fail.Exception, match="read"):
+        next(iter_recordings(out))
 
 
 def test_recordings_are_brought_to_the_rate(tmp_path, rows_of, pack, recordings):

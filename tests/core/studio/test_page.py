@@ -9,7 +9,8 @@ from in_thread import served
 from spoken import RATE, take
 
 from wakeword_core.audio import from_pcm16, write_audio
-from wakeword_core.studio import prompts
+from wakeword_core.studio import sitting
+from wakeword_core.studio.prompts import Prompt
 from wakeword_core.studio.server import create_app
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
@@ -78,8 +79,8 @@ def test_a_sitting_with_the_keyboard_alone(visit, folder) -> None:
 
 
 def test_what_did_not_come_through_is_said_and_asked_for_again(visit, folder, monkeypatch) -> None:
-    for name, seconds in (("_READY_SECONDS", 0.2), ("_LEAST_SECONDS", 0.5), ("_SPARE_SECONDS", 0.0)):
-        monkeypatch.setattr(prompts, name, seconds)
+    short = Prompt("positive", "hey robin", "", seconds=0.5, ready_seconds=0.2)
+    monkeypatch.setattr(sitting, "wake_word_prompts", lambda phrase, count: [short] * count)
     quiet = "const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
     quiet += "navigator.mediaDevices.getUserMedia = async (wanted) => {"
     quiet += "  const stream = await open(wanted); stream.getTracks()[0].enabled = false; return stream; };"
@@ -102,8 +103,8 @@ def test_a_take_can_be_stopped_and_the_microphone_is_let_go(visit, folder) -> No
 
 
 def test_the_minutes_of_a_room_follow_each_other(visit, folder, monkeypatch) -> None:
-    monkeypatch.setattr(prompts, "_PIECE_SECONDS", 1.0)
-    monkeypatch.setattr(prompts, "_PIECES_A_GROUP", 1)
+    pieces = [Prompt("background", "", "", 1.0, group=f"room {number}") for number in range(2)]
+    monkeypatch.setattr(sitting, "room_prompts", lambda minutes, begun: pieces)
     with visit(count=0, room_minutes=2 / 60) as page:
         begin(page)
         assert "Nobody says “hey robin”" in page.inner_text("#manner")

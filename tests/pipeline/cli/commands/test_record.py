@@ -43,6 +43,8 @@ def person(monkeypatch, tmp_path):
         def microphone(rate, device):
             opened.append((rate, device))
             before, pcm = next(waiting)
+            if isinstance(pcm, BaseException):
+                raise pcm
             whole = np.concatenate([np.zeros(round(before * rate), np.int16), pcm])
             yield iter(np.array_split(whole, 50))
 
@@ -128,29 +130,16 @@ def test_without_a_yes_nothing_is_recorded(person, tmp_path, capsys, typed) -> N
     assert told.out == "" and ("nothing was recorded, since" if typed else "nobody to ask") in told.err
 
 
-def test_the_minutes_of_a_room_need_one_key_and_a_muted_microphone_ends_them(person, tmp_path, monkeypatch) -> None:
-    from wakeword_core.studio import prompts
-
-    monkeypatch.setattr(prompts, "_PIECE_SECONDS", 1.0)
-    muted = READY_SECONDS, np.zeros(RATE, np.int16)
-    said = [near(seconds=1.0), near(seconds=1.0), muted, near(seconds=1.0)]
-    person("hey robin", "--room", "0.05", "--speaker", "Anna", typed=["yes", "", ""], said=said)
+def test_the_minutes_of_a_room_need_one_key_and_a_muted_microphone_ends_them(person, tmp_path) -> None:
+    muted = READY_SECONDS, np.zeros(60 * RATE, np.int16)
+    said = [near(seconds=60.0), near(seconds=60.0), muted, near(seconds=60.0)]
+    person("hey robin", "--room", "3", "--speaker", "Anna", typed=["yes", "", ""], said=said)
     assert [row["role"] for row in RecordingFolder(tmp_path / "recordings").rows()] == ["background"] * 3
 
 
-def test_what_was_kept_is_told_of_when_it_is_interrupted(person, tmp_path, capsys, monkeypatch) -> None:
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    kept = [near(1.0)]
-    usual = record._take
-
-    def take_once(*given):
-        monkeypatch.setattr(record, "_take", interrupted)
-        return usual(*given)
-
-    monkeypatch.setattr(record, "_take", take_once)
-    person("hey robin", "--speaker", "Anna", typed=["yes", "", ""], said=kept, expect=130)
+def test_what_was_kept_is_told_of_when_it_is_interrupted(person, capsys) -> None:
+    said = [near(1.0), (0.0, KeyboardInterrupt())]
+    person("hey robin", "--speaker", "Anna", typed=["yes", "", ""], said=said, expect=130)
     assert "added 1 recording (1 positive) to" in capsys.readouterr().out
 
 
