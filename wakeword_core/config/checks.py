@@ -27,6 +27,9 @@ class ChecksConfig(Settings):
         le=1,
         description="Cosine of spectral fingerprints from which recordings of two splits count as copies.",
     )
+    longest_rt60_seconds: float = Field(
+        1.5, gt=0, le=20, description="Reverberation time of a recording of a room above which one is warned."
+    )
     short_cut_auc: float = Field(
         0.85,
         ge=0.5,

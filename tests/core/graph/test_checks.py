@@ -197,6 +197,7 @@ def test_these_checks_do_not_block_and_all_others_do() -> None:
         "enough_recordings",
         "no_copies_across_splits",
         "data_as_before",
+        "rooms_fit",
         "no_short_cuts",
         "teachers_heard_no_test",
         "training_healthy",

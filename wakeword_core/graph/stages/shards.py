@@ -12,6 +12,9 @@ from wakeword_core.store.artifacts import Artifact
 if TYPE_CHECKING:
     import pandas as pd
 
+_ROOMS_LISTED, _ROOMS_NAMED = 200, 5
+"""Recordings of rooms in the table of a check, and in its sentence."""
+
 
 def make(run: StageRun) -> None:
     """Decode the split's recordings and pack them in the order of a hash."""
@@ -62,6 +65,38 @@ def shards_verify(shards: Artifact, run: CheckRun) -> Verdict:
     return verdict_on(problems, f"{len(rows)} recordings verify")
 
 
+def rooms_fit(shards: Artifact, run: CheckRun) -> Verdict:
+    """Measure recordings of rooms; warn of those without a direct path, too long or too quiet."""
+    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.recordings.rooms import measure_room
+    from wakeword_core.shards.packed_split import iter_recordings
+
+    columns = ("recording_id", "path", "sample_rate", "role")
+    listed = read_manifest(run.inputs["raw_manifest"].path, split=run.split, columns=columns)
+    known = listed[listed["role"] == "rir"].set_index("recording_id")
+    if known.empty:
+        return Verdict(True, "there are no recordings of rooms in this split")
+    rate, rooms, wrong, count = run.config.data.audio.sample_rate, list[dict[str, str | float]](), list[str](), 0
+    for recording in iter_recordings(shards.path, roles=("rir",)):
+        count += 1
+        room, path = measure_room(recording.audio, rate), str(known["path"][recording.recording_id])
+        problems = room.problems(run.config.checks.longest_rt60_seconds)
+        wrong += [f"{path} {' and '.join(problems)}"] if problems else []
+        if len(rooms) < _ROOMS_LISTED:
+            measured = {name: "unknown" if value != value else value for name, value in asdict(room).items()}
+            own_rate = int(known["sample_rate"][recording.recording_id])
+            rooms.append({"recording": path, "problems": ", ".join(problems), "sample_rate": own_rate, **measured})
+    if not wrong:
+        return Verdict(True, f"{count} recordings of rooms are fit to be mixed in", {"rooms": rooms})
+    listed_few = "; ".join(wrong[:_ROOMS_NAMED])
+    return Verdict(
+        False,
+        f"{len(wrong)} of {count} recordings of rooms are not fit to be mixed in: {listed_few}; leave them out, or cut "
+        "and record them anew",
+        {"rooms": rooms},
+    )
+
+
 STAGE = Stage(
     name="audio_shards",
     version="4",
@@ -72,7 +107,15 @@ STAGE = Stage(
     group="ingest",
     kinds=("python", "parquet"),
     description=__doc__,
-    checks=(check(shards_verify, inputs=(Input("raw_manifest", facet="split"),)),),
+    checks=(
+        check(shards_verify, inputs=(Input("raw_manifest", facet="split"),)),
+        check(
+            rooms_fit,
+            blocking=False,
+            inputs=(Input("raw_manifest", facet="split"),),
+            limits=("checks.longest_rt60_seconds", "data.audio.sample_rate"),
+        ),
+    ),
     libraries=("soundfile", "soxr"),
     partitioned=True,
 )
