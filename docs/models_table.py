@@ -31,6 +31,8 @@ PAPERS = {
     "resnet18": "[He et al. 2016](https://arxiv.org/abs/1512.03385)",
     "resnet34": "[He et al. 2016](https://arxiv.org/abs/1512.03385)",
     "conformer": "[Gulati et al. 2020](https://arxiv.org/abs/2005.08100)",
+    "vgg": "[Simonyan and Zisserman 2015](https://arxiv.org/abs/1409.1556)",
+    "custom": "[listed by you](#your-own-layers)",
 }
 """Where each architecture is from."""
 

@@ -26,6 +26,7 @@ from wakeword_core.config.evaluation import CalibrationConfig, DetectorConfig, E
 from wakeword_core.config.export import ExportConfig, Platform
 from wakeword_core.config.features import MICRO_RATE, AugmentConfig, FeaturesConfig, FrontendConfig
 from wakeword_core.config.judge import JUDGE_RATE, JudgeConfig
+from wakeword_core.config.layers import CustomConfig
 from wakeword_core.config.losses import LossConfig
 from wakeword_core.config.mining import MiningConfig
 from wakeword_core.config.models import (
@@ -134,6 +135,12 @@ class Config(Settings):
                 f"features.context.frames must be 0 or hold features.windows.tail_seconds + "
                 f"features.context.jitter_seconds, but {features.context.frames} frames are {context:g} s"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _layers_fit_the_window(self) -> Self:
+        if isinstance(self.training.model, CustomConfig):
+            self.training.model.shapes(self.features.frontend.bands, self.features.frontend.window_frames)
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import DecidesIf, Settings
+from wakeword_core.config.layers import CustomConfig, VggConfig
 from wakeword_core.config.plugins import PluginConfig
 
 
@@ -188,6 +189,8 @@ ModelConfig = Annotated[
     | ResNet18Config
     | ResNet34Config
     | ConformerConfig
+    | VggConfig
+    | CustomConfig
     | PluginModelConfig,
     Field(discriminator="arch"),
 ]
@@ -195,7 +198,9 @@ ModelConfig = Annotated[
 
 def scores_every_step(model: ModelConfig) -> bool:
     """Tell whether a network of this project scores each step of a stream instead of whole windows."""
-    return model.arch in ("tcn", "mixednet", "cd_dnn") or (isinstance(model, DsCnnConfig) and model.causal)
+    return model.arch in ("tcn", "mixednet", "cd_dnn") or (
+        isinstance(model, DsCnnConfig | CustomConfig) and model.causal
+    )
 
 
 def architecture(model: ModelConfig) -> str:

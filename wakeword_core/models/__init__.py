@@ -11,6 +11,7 @@ from wakeword_core.models.bc_resnet import BcResNet
 from wakeword_core.models.cd_dnn import CdDnn
 from wakeword_core.models.conformer import Conformer
 from wakeword_core.models.crnn import Crnn
+from wakeword_core.models.custom import custom, vgg
 from wakeword_core.models.ds_cnn import ds_cnn
 from wakeword_core.models.mixednet import MixedNet
 from wakeword_core.models.mobilenetv3 import MobileNetV3
@@ -36,6 +37,8 @@ REGISTRY: dict[str, Any] = {
     "resnet18": ResNet,
     "resnet34": ResNet,
     "conformer": Conformer,
+    "vgg": vgg,
+    "custom": custom,
 }
 """`ModelConfig.arch` -> what makes a backbone of (settings, n_mels, frames, classes); others are of other packages."""
 

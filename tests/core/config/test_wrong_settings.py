@@ -49,7 +49,7 @@ from wakeword_core.errors import ConfigError
         (
             "training.model.arch=foo",
             "training.model.arch is 'foo', but must be 'bc_resnet', 'tiny_conv', 'tcn', 'mixednet', 'cd_dnn', "
-            "'ds_cnn', 'crnn', 'mobilenetv3', 'resnet18', 'resnet34', 'conformer' or 'plugin'",
+            "'ds_cnn', 'crnn', 'mobilenetv3', 'resnet18', 'resnet34', 'conformer', 'vgg', 'custom' or 'plugin'",
         ),
         (
             "training.model.gru_units=8",
@@ -65,6 +65,32 @@ from wakeword_core.errors import ConfigError
         (
             "training.model={arch: mixednet, kernels: [[5], [0]]}",
             "training.model.kernels.1.0 is 0, but must be at least 1",
+        ),
+        ("training.model={arch: vgg, depth: 12}", "training.model.depth is 12, but must be 11, 13, 16 or 19"),
+        ("training.model={arch: custom, layers: []}", "training.model.layers is [], but must be a list of at least 1"),
+        (
+            "training.model={arch: custom, layers: [{kind: mean}, {kind: convolution}]}",
+            "training.model.layers.1.kind is 'convolution', but must be 'conv', 'depthwise',",
+        ),
+        (
+            "training.model={arch: custom, layers: [{kind: conv, channels: 8}, {kind: conv}]}",
+            "training.model.layers.1 is wrong: a layer of kind conv has channels of its own: set 1 or more",
+        ),
+        (
+            "training.model={arch: custom, layers: [{kind: depthwise, channels: 8}]}",
+            "training.model.layers.0 is wrong: a layer of kind depthwise keeps those before it: set 0",
+        ),
+        (
+            "training.model={arch: custom, layers: [{kind: dense, channels: 8, kernel: [3, 3]}]}",
+            "training.model.layers.0 is wrong: a layer of kind dense sees all that is left, without kernel and stride",
+        ),
+        (
+            "training.model={arch: custom, layers: [{kind: max_pool, kernel: [32, 2]}, {kind: conv, channels: 4}]}",
+            "layer 1 of training.model (conv) sees 3 bands by 3 steps, but 2 by 75 are left there",
+        ),
+        (
+            "training.model={arch: custom, causal: true, layers: [{kind: max_pool, kernel: [2, 64]}]}",
+            "the layers of training.model leave 2 steps of a window, but head_steps is 8",
         ),
         ("training.model={arch: bc_resnet, tau: 4}", "training.model.tau is 4, but must be 1, 1.5, 2, 3, 6 or 8"),
         ("training.epoch=3", "training.epoch is not a setting; did you mean training.schedule.epochs?"),

@@ -18,6 +18,7 @@ from wakeword_core.config import (
     ResNet34Config,
     TinyConvConfig,
 )
+from wakeword_core.config.layers import CustomConfig, VggConfig
 from wakeword_core.models import build_model
 from wakeword_core.models.conformer import ConformerBlock, RelativeAttention
 from wakeword_core.models.crnn import Crnn
@@ -186,3 +187,29 @@ def test_attention_adds_a_number_for_each_distance() -> None:
         torch.testing.assert_close(attention(x), wanted)
         attention.bias += 1  # the same for all distances changes nothing
         torch.testing.assert_close(attention(x), wanted)
+
+
+@pytest.mark.parametrize(("depth", "weights"), [(11, 9_216_576), (16, 14_709_312)])
+def test_vgg_has_the_papers_convolutions(depth: int, weights: int) -> None:
+    """Table 1 of the paper, on one channel in place of three and without biases."""
+    with torch.device("meta"):
+        model = build_model(VggConfig(depth=depth), 64, 151, 2)
+    convolutions = [one.weight for one in model.modules() if isinstance(one, nn.Conv2d)]
+    assert len(convolutions) == depth - 1 and sum(one.numel() for one in convolutions[:-2]) == weights
+    assert convolutions[-2].shape == (512, 512, 2, 4)  # 64 bands and 151 frames, halved five times
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_listed_layers_give_the_shapes_that_their_settings_say(causal: bool) -> None:
+    settings = CustomConfig(causal=causal, head_steps=4)
+    model = build_model(settings, 40, 98, 3).eval()
+    given = torch.zeros(2, 40, 98)
+    y, shapes = given[:, None], settings.shapes(40, 98)
+    for layer, shape in zip(model.layers, shapes, strict=True):  # type: ignore[arg-type]
+        y = layer(y)
+        assert y.shape == (2, *shape)
+    if causal:  # by hand: 5, then 2 * 2 more, then a pool over 2 places, then 4 * 2 more, at a step of 4 frames
+        assert settings.reach == (5 + 2 * 2 + 2 + 4 * 2, 4)
+        assert model.receptive_field_frames == 19 + 3 * 4 and shapes[-1][2] == (98 - 19) // 4 + 1
+    else:
+        assert shapes[-1] == (64, 1, 1)

@@ -29,6 +29,11 @@ from wakeword_core.training.objective import members, row_logits, step_ends
 
 TCN = {"arch": "tcn", "channels": 24, "kernel": 3, "dilations": (1, 1, 2, 2), "stride": 3, "head_steps": 3}
 CRNN = {"arch": "crnn", "channels": 8, "units": 12, "hidden_units": 16, "stride_frames": 4}
+_FIRST = [
+    {"kind": "conv", "channels": 12, "kernel": (5, 5), "stride": (2, 2), "activation": "hard_swish"},
+    {"kind": "depthwise"},
+    {"kind": "conv", "channels": 16, "kernel": (1, 1), "activation": "none"},
+]
 SETTINGS: dict[str, dict[str, Any]] = {
     "bc_resnet": {"arch": "bc_resnet"},
     "tiny_conv": {"arch": "tiny_conv", "channels": 8},
@@ -46,13 +51,29 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "resnet18": {"arch": "resnet18", "width": 4},
     "resnet34": {"arch": "resnet34", "width": 4},
     "conformer": {"arch": "conformer", "channels": 24, "layers": 1, "heads": 2, "expansion": 2, "kernel": 7},
+    "vgg": {"arch": "vgg", "width": 4, "hidden_units": 24},
+    "custom": {
+        "arch": "custom",
+        "layers": [
+            *_FIRST,
+            {"kind": "mean_pool"},
+            {"kind": "conv", "channels": 12, "kernel": (2, 3)},
+            {"kind": "mean"},
+        ],
+    },
+    "custom_causal": {
+        "arch": "custom",
+        "layers": [*_FIRST, {"kind": "max_pool", "kernel": (2, 1)}, {"kind": "dense", "channels": 20}],
+        "causal": True,
+        "head_steps": 3,
+    },
 }
 SMALL: dict[str, Any] = {
     name: TypeAdapter(ModelConfig).validate_python({**settings, "dropout": 0.0}) for name, settings in SETTINGS.items()
 }
 """Every architecture and every option that changes its layers, in sizes that tests can afford."""
 ARCHS = list(SMALL)
-STREAMING = ["tcn", "tcn_ensemble", "mixednet", "cd_dnn", "ds_cnn_causal"]
+STREAMING = ["tcn", "tcn_ensemble", "mixednet", "cd_dnn", "ds_cnn_causal", "custom_causal"]
 BY_PRODUCTS = ["bc_resnet", "tiny_conv", "tiny_conv_separable"]
 """Those that compute some convolutions as matrix products on a CPU."""
 BANDS, FRAMES = 16, 48
@@ -239,7 +260,7 @@ def test_saved_and_loaded_is_the_same(arch: str, tmp_path: Path) -> None:
         assert torch.equal(loaded(x), model(x))
 
 
-EXPORTED_ALONE = ("tcn_ensemble", "mixednet", "cd_dnn", "mobilenetv3_gru", "resnet18")
+EXPORTED_ALONE = ("tcn_ensemble", "mixednet", "cd_dnn", "mobilenetv3_gru", "resnet18", "custom")
 """A trace takes seconds: tests/core/export has some of the others, and the rest are of the same layers."""
 
 
