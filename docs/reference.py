@@ -21,7 +21,10 @@ from wakeword_core.serving.app import create_app
 from wakeword_core.serving.service import Service
 from wakeword_pipeline.cli.main import app
 
-_INPUTS = dict.fromkeys(("training.teacher.models", "training.start_from"), ("trained_model", "tuned_model"))
+_INPUTS = {
+    **dict.fromkeys(("training.teacher.models", "training.start_from"), ("trained_model", "tuned_model")),
+    "judge.second": ("judged_model",),
+}
 """Settings that name models, and the stages that these are inputs of."""
 
 

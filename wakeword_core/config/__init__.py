@@ -17,6 +17,7 @@ from wakeword_core.config.base import (
     Role,
     Settings,
     Split,
+    decides,
     deciding,
     lookup,
 )
@@ -237,7 +238,11 @@ class Config(Settings):
         for branch in branches:
             if branch.split(".")[0] == "compute":
                 raise ValueError(f"{branch} changes no result, so that nothing depends on it")
-        return {branch: deciding(attrgetter(branch)(self)) for branch in branches}
+        return {branch: deciding(attrgetter(branch)(self)) for branch in branches if self._decides(branch)}
+
+    def _decides(self, branch: str) -> bool:
+        group, _, name = branch.rpartition(".")
+        return decides(attrgetter(group)(self) if group else self, name, named=True)
 
 
 def unique_name(phrase: str) -> str:

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
 Split = Literal["train", "val", "test"]
@@ -23,6 +23,8 @@ MannerName = Literal[
 LANGUAGE_TAG = r"^[a-z]{2,3}(-[a-z0-9]+)*$"
 """What the tags of languages are like: en, en-gb."""
 _KEY = re.compile(r"[0-9a-f]{6,64}")
+ModelName = Annotated[str, Field(min_length=1, max_length=1_000)]
+"""A model by its key in the home, or the path of its file or folder."""
 LONGEST_PHRASE = 60
 """Characters of a wake word or phrase."""
 NEGATIVE_LABEL = "_negative"
@@ -80,17 +82,23 @@ def lookup(values: Any, name: str, absent: Any = None) -> Any:
     return values
 
 
+def decides(group: Settings, name: str, *, named: bool = False) -> bool:
+    """Return whether results depend on a setting of a group, or on what else has that name, as the group now is.
+
+    What nothing depends on in general may still be `named` by a stage that does.
+    """
+    field = type(group).model_fields.get(name)
+    marks = [mark for mark in field.metadata if isinstance(mark, DecidesIf)] if field else []
+    return all(mark.holds(group) for mark in marks if not (named and mark is DECIDES_NOTHING))
+
+
 def deciding(value: Any) -> Any:
     """Return a setting or a whole group as JSON values, without what is marked as deciding nothing.
 
     Of a path, the last name decides: files lie elsewhere on another machine.
     """
     if isinstance(value, Settings):
-        own = {
-            name: deciding(getattr(value, name))
-            for name, field in type(value).model_fields.items()
-            if all(mark.holds(value) for mark in field.metadata if isinstance(mark, DecidesIf))
-        }
+        own = {name: deciding(getattr(value, name)) for name in type(value).model_fields if decides(value, name)}
         return own | value.decides_besides()
     if isinstance(value, tuple):
         return [deciding(entry) for entry in value]

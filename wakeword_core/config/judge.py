@@ -1,15 +1,17 @@
 """Settings of the judge: a second model that is asked where the first one hears a wake word."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wakeword_core.config.base import Settings
+from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, ModelName, Settings
 
 JUDGE_RATE = 16_000
 """Sample rate in Hz that every encoder of a judge was made for."""
 EncoderName = Literal["speech_embedding", "whisper", "transformers"]
+JudgePolicy = Literal["each", "mean"]
+_IF_SECOND = DecidesIf(lambda judge: judge.second is not None)
 
 
 class JudgeRowsConfig(Settings):
@@ -54,6 +56,20 @@ class JudgeConfig(Settings):
     )
     hangover_seconds: float = Field(
         0.5, ge=0, le=5, description="Time for which the judge is asked after the score was last so high."
+    )
+    # its bytes decide, wherever it lies: it is an input of the stage
+    second: Annotated[ModelName | None, DECIDES_NOTHING] = Field(
+        None,
+        description="A second, larger judge, which is asked where model and first judge together hear something: the "
+        "folder of a judge.onnx or that file, of this home or not, or the key of a judge_model; null: there is none.",
+    )
+    second_gate: Annotated[float, _IF_SECOND] = Field(
+        0.05, gt=0, lt=1, description="Score of the model and the first judge together from which the second is asked."
+    )
+    policy: Annotated[JudgePolicy, _IF_SECOND] = Field(
+        "each",
+        description="How two judges decide: each in turn has to reach the threshold, so that the second may be asked "
+        "on another machine; or the mean of the log-odds of the model and both has to.",
     )
     rows: JudgeRowsConfig = JudgeRowsConfig()
     head: JudgeHeadConfig = JudgeHeadConfig()

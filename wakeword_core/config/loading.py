@@ -82,9 +82,14 @@ def load_config(
         check_in_data_roots(named, f"{where}{name}:")
     if config.serving.cascade.judge is not None:
         check_in_data_roots(Path(config.serving.cascade.judge), f"{where}serving.cascade.judge:")
-    for model in (*config.training.teacher.models, *filter(None, [config.training.start_from])):
-        if not (is_key(model) or model == THE_CHAMPION):
-            check_in_data_roots(Path(model), f"{where}training:")
+    of_groups = {
+        "training": (*config.training.teacher.models, config.training.start_from),
+        "judge.second": (config.judge.second,),
+    }
+    for group, models in of_groups.items():
+        for model in models:
+            if not (model is None or is_key(model) or model == THE_CHAMPION):
+                check_in_data_roots(Path(model), f"{where}{group}:")
     return config
 
 
@@ -345,14 +350,16 @@ def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
 
 
 def _with_resolved_models(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Do the same with the models that training learns from or starts from; a key stays as it is."""
-    training = tree.get("training")
-    if not isinstance(training, dict):
-        return dict(tree)
+    """Do the same with models that training learns or starts from, and a second judge; a key stays as it is."""
 
     def resolved(model: Any, field: str) -> Any:
         return _expanded(model, field, folder) if isinstance(model, str) and not is_key(model) else model
 
+    if lookup(tree, "judge.second") is not None:
+        tree = {**tree, "judge": {**tree["judge"], "second": resolved(tree["judge"]["second"], "judge.second")}}
+    training = tree.get("training")
+    if not isinstance(training, dict):
+        return dict(tree)
     found, teacher = dict(training), training.get("teacher")
     if training.get("start_from") not in (None, THE_CHAMPION):
         found["start_from"] = resolved(training["start_from"], "training.start_from")

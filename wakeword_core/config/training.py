@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Settings
+from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, ModelName, Settings
 from wakeword_core.config.losses import LossConfig
 from wakeword_core.config.models import ModelConfig, TcnConfig, architecture, scores_every_step
 from wakeword_core.config.train_augment import SpecAugmentConfig, TrainAugmentConfig
@@ -184,8 +184,6 @@ class PrecisionConfig(Settings):
     )
 
 
-ModelName = Annotated[str, Field(min_length=1, max_length=1_000)]
-"""A model by its key in the home, or the path of its file or folder."""
 THE_CHAMPION = "champion"
 """As a model to start from: whichever model of the phrase is champion, or none while there is none."""
 

@@ -12,6 +12,7 @@ from wakeword_core.runtime.exported import (
     JUDGE_FILE,
     MODEL_FILE,
     PROGRAM_FILE,
+    SECOND_FOLDER,
     STREAMING_FILES,
 )
 from wakeword_core.stage_names import OPENWAKEWORD, StageName
@@ -127,6 +128,9 @@ def _judged(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:
     if judged := artifacts.get("judged_model"):
         note = f"with {MODEL_FILE}, which asks it at {percent(judged.figures['heard_share'])} of the background"
         yield Format(JUDGE_FILE, judged.files[JUDGE_FILE].size, tested=OnTest.of(judged.figures), note=note)
+        if "second_bytes" in judged.figures:
+            asked = f"after {JUDGE_FILE}, at {percent(judged.figures['second_heard_share'])} of the background"
+            yield Format(f"{SECOND_FOLDER}/{JUDGE_FILE}", judged.figures["second_bytes"], note=asked)
 
 
 def _microcontroller(artifacts: Mapping[str, Artifact]) -> Iterator[Format]:

@@ -18,6 +18,7 @@ from wakeword_core.runtime.exported import (
     JUDGE_FILE,
     OPENWAKEWORD_FOLDER,
     PROGRAM_FILE,
+    SECOND_FOLDER,
     STREAMING_FILES,
     RuntimeCard,
     read_card,
@@ -113,7 +114,7 @@ def _onnx(source: Source) -> Parts:
     # of a file with a name of its own, nobody knows what else belongs to it
     names = _ONNX_FILES if source.file.path.name in _ONNX_FILES else (source.file.path.name,)
     files: dict[str, Path | str] = {}
-    needs_encoder = False
+    beside: list[str] = []
     for name in names:
         if path := source.beside(name):
             other = read_model_file(path)
@@ -123,14 +124,18 @@ def _onnx(source: Source) -> Parts:
                     f"{path} is of another wake word than {source.file.path}; export them by themselves"
                 )
             files[name] = path
-            needs_encoder |= (other.card.get("judge") or {}).get("encoder") is not None
+            asked = other.card.get("judge") or {}
+            needed = (("encoder", ENCODER_FOLDER), ("second", SECOND_FOLDER))
+            beside += [folder for entry, folder in needed if asked.get(entry) is not None]
     main = source.file.path.name
-    beside = f"`{JUDGE_FILE}` needs the folder `{ENCODER_FOLDER}` of the model's bundle beside it, which is not here."
     return Parts(
         files,
         "onnxruntime",
         (
-            *([beside] if needs_encoder else []),
+            *(
+                f"`{JUDGE_FILE}` needs the folder `{name}` of the model's bundle beside it, which is not here."
+                for name in beside
+            ),
             f"`wakeword detect {main} recording.wav`, `listen` and `serve` run them; without wakeword, "
             "`docs/deploy_model.md` of its source says what goes in and comes out.",
             f"Labels, thresholds, detector and front end are in each file as JSON; `wakeword verify {main}` tells "

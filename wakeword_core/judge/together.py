@@ -1,6 +1,7 @@
 """A model and its judge together: their detector and thresholds, chosen on validation, and what the test gives."""
 
-from collections.abc import Collection
+import shutil
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wakeword_core.config import Config, EvaluationConfig
+from wakeword_core.errors import ConfigError
 from wakeword_core.evaluation.report.cascade import TOGETHER
 from wakeword_core.evaluation.streams.conditions import target_conditions
 from wakeword_core.evaluation.streams.operating_points import OperatingPoints, choose_operating_points
@@ -16,17 +18,51 @@ from wakeword_core.evaluation.streams.stream_metrics import StreamResult, evalua
 from wakeword_core.evaluation.streams.thresholds import Tradeoff
 from wakeword_core.export.onnx_graph import load_model, set_card, write_model
 from wakeword_core.files import link_or_copy, write_json
+from wakeword_core.lineage.given import OUTSIDE, GivenModel
 from wakeword_core.progress import Progress, silent
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.exported import ENCODER_FOLDER, JUDGE_FILE, runtime_card
+from wakeword_core.runtime.exported import ENCODER_FOLDER, JUDGE_FILE, SECOND_FOLDER, runtime_card
 from wakeword_core.runtime.judge import JudgedModel
-from wakeword_core.runtime.judge_file import open_judge
+from wakeword_core.runtime.judge_file import AnyJudge, open_judge
 from wakeword_core.runtime.onnx_file import read_onnx
 
 _KEPT = (
     "threshold", "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval",
     "background_hours", "confusables", "confusables_accepted", "latency_p50", "latency_p95",
 )  # fmt: skip
+
+
+def require_second(given: GivenModel, config: Config) -> None:
+    """Raise ConfigError where the model of `judge.second` cannot be a judge of the configured model."""
+    named = f"judge.second names {given.name}"
+    if given.has_weights or "judge" not in runtime_card(read_onnx(given.path)):
+        raise ConfigError(
+            f"{named}, which is no judge; name the folder of a judge.onnx, or the key of a judge_model that "
+            "`wakeword status` lists"
+        )
+    second = open_judge(given.path)
+    if not second.graph_digest:
+        raise ConfigError(f"{named}, which carries no seal by which it could be told from others; export it again")
+    if second.labels != config.labels:
+        known, wanted = (" and ".join(map(repr, labels[1:])) for labels in (second.labels, config.labels))
+        raise ConfigError(
+            f"{named}, which hears {known}, but the model is to hear {wanted}; name a judge of the same wake words"
+        )
+
+
+def _put_second(given: GivenModel, folder: Path) -> str:
+    """Put a judge, with its encoder where that lies beside it, into a folder; returns the digest of its graph."""
+    targets = {given.path: folder / JUDGE_FILE}
+    if open_judge(given.path).facts.encoder is not None:
+        beside = sorted((given.path.parent / ENCODER_FOLDER).glob("*"))
+        targets |= {path: folder / ENCODER_FOLDER / path.name for path in beside}
+    for path, target in targets.items():
+        if given.stage == OUTSIDE:  # no link: the folder is somebody's
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        else:
+            link_or_copy(path, target)
+    return open_judge(folder).graph_digest
 
 
 def choose_together(
@@ -37,10 +73,12 @@ def choose_together(
     out: Path,
     progress: Progress = silent,
     synthetic: Collection[str] = (),
+    second: GivenModel | None = None,
 ) -> tuple[JudgedModel, OperatingPoints]:
     """Write `out/judge.onnx`: the judge with the detector and thresholds that it and the model get on validation.
 
-    Where its encoder lies beside it, so does it in `out`.
+    Where its encoder lies beside it, so does it in `out`. A `second` judge, with which the three get them, is put into
+    a folder there.
 
     `shards` are of the validation split, and `synthetic` the sources that no person was recorded for.
     """
@@ -49,6 +87,9 @@ def choose_together(
     graph, card = load_model(judge), runtime_card(read_onnx(judge))
     gate, hangover = config.judge.gate, config.judge.hangover_seconds
     asked = {**card["judge"], "gate": gate, "hangover_seconds": hangover, "made_for": model.graph_digest}
+    if second is not None:
+        known_by = _put_second(second, out / SECOND_FOLDER)
+        asked["second"] = {"graph": known_by, "gate": config.judge.second_gate, "policy": config.judge.policy}
     path = out / JUDGE_FILE
     set_card(graph, {**card, "judge": asked, "detector": model.card["detector"]})
     write_model(graph, path)
@@ -74,7 +115,13 @@ def measure_together(
 ) -> dict[str, Any]:
     """Write `together.json` of the test split's `shards`, and return the key figures."""
     scores = score_streams(together.score_audio, shards, config, progress, synthetic=synthetic)
-    asked, share = what_it_is_asked(scores, config.evaluation), heard_share(scores)
+    of_first, second = scores, dict[str, Any]()
+    if together.second is not None:
+        first = JudgedModel(together.model, together.judge, second=False)
+        of_first = score_streams(first.score_audio, shards, config, progress, synthetic=synthetic)
+        asked_second = asdict(what_it_is_asked(scores, config.evaluation))
+        second = {"policy": config.judge.policy, "asked": asked_second, "heard_share": heard_share(scores)}
+    asked, share = what_it_is_asked(of_first, config.evaluation), heard_share(of_first)
     scores = scores.lowered(together.handicaps)
     evaluation, detector = config.evaluation, together.detector
     tested = {
@@ -82,6 +129,9 @@ def measure_together(
     }
     tradeoff = Tradeoff(scores, evaluation, detector)
     result = tested[chosen.name]
+    if second:
+        passed = evaluate_streams(of_first.lowered(together.handicaps), result.threshold, evaluation, detector)
+        second["first"] = key_figures(passed)
     by_word = told_by_word(word_rates(scores, result.threshold, evaluation, detector, together.handicaps))
     write_json(
         out / TOGETHER,
@@ -97,10 +147,24 @@ def measure_together(
             "sweep": [asdict(point) for point in tradeoff.sweep()],
             "heard_share": share,
             "asked": asdict(asked),
+            **({"second": second} if second else {}),
             **by_word,
         },
     )
-    return {**key_figures(result), "heard_share": share, **asdict(asked), **by_word}
+    about = {} if together.second is None else _about_second(together.second, second)
+    return {**key_figures(result), "heard_share": share, **about, **asdict(asked), **by_word}
+
+
+def _about_second(judge: AnyJudge, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures of the second judge; its encoder has a name where that lies beside it."""
+    encoder = judge.facts.encoder
+    return {
+        "second_policy": found["policy"],
+        "second_heard_share": found["heard_share"],
+        "second_bytes": judge.path.stat().st_size,
+        "second_encoder": encoder.name if encoder else "",
+        "second_encoder_licence": encoder.licence if encoder else "",
+    }
 
 
 @dataclass(frozen=True)

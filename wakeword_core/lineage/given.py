@@ -23,6 +23,8 @@ OUTSIDE = "outside_model"
 """What stands for a stage where no artifact of the home is the model."""
 START = "start"
 """The part that a model plays from which a training goes on."""
+SECOND = "second_judge"
+"""The part that a judge of another build plays which is asked after the first."""
 _WEIGHTS = (WEIGHTS_FILE, WEIGHTS_CARD)
 _CALIBRATED = "calibrated_model"
 _MADE_FROM = {

@@ -10,7 +10,6 @@ from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.exported import JUDGE_FILE, MODEL_FILE, PROGRAM_FILE, STREAMING_SUFFIXES
 from wakeword_core.runtime.judge import JudgedModel, judged
 from wakeword_core.runtime.live import WindowScorer
-from wakeword_core.runtime.model import AnyModel
 from wakeword_core.runtime.streaming import StreamingModel
 
 _ENGINES = {engine.name.casefold(): engine for engine in (MicroWakeWord, OpenWakeWord)}
@@ -39,7 +38,8 @@ def open_listener(model: str, rules: DetectorConfig, name: str = "", *, alone: b
         program = ProgramModel(path.with_name(MODEL_FILE), path)
         return OwnModel(program, [path], name, WindowScorer(program))
     if path.name == JUDGE_FILE:
-        return OwnModel(_judged(path), [path.with_name(MODEL_FILE), path], name)
+        together = _judged(path)
+        return OwnModel(together, together.files, name)
     if path.name.endswith(STREAMING_SUFFIXES):
         return OwnModel(StreamingModel(path), [path], name)
     if path.is_dir():
@@ -55,10 +55,10 @@ def open_listener(model: str, rules: DetectorConfig, name: str = "", *, alone: b
 
 def _of_folder(folder: Path, name: str, *, alone: bool) -> Listener:
     windows = WakewordModel(folder)
-    together: AnyModel | None = None if alone else judged(windows)
+    together = None if alone else judged(windows)
     if together is None:
         return OwnModel(windows, [windows.path], name)
-    return OwnModel(together, [windows.path, windows.path.with_name(JUDGE_FILE)], name)
+    return OwnModel(together, together.files, name)
 
 
 def _judged(judge: Path) -> JudgedModel:

@@ -11,7 +11,7 @@ the `window_samples` before it anew, and the heads get the last steps of that.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,15 @@ class EncoderCard(Card):
     licence: Name
 
 
+class SecondCard(Card):
+    """The second judge, in the folder `second_judge` beside the first one, and how both decide."""
+
+    graph: Annotated[Name, Field(min_length=1)]
+    """the digest of its graph"""
+    gate: Score
+    policy: Literal["each", "mean"]
+
+
 class JudgeCard(Card):
     """How a judge is asked."""
 
@@ -66,6 +75,7 @@ class JudgeCard(Card):
     made_for: Name
     """the digest of the model that it was tested with"""
     encoder: EncoderCard | None = None
+    second: SecondCard | None = None
 
 
 class _SoundModel(ExportedModel):

@@ -56,8 +56,8 @@ class Detector:
         self.score = 0.0
 
 
-def open_model(path: Path, *, alone: bool = False) -> AnyModel:
-    """Open a model of windows, together with the judge beside it unless `alone`.
+def open_model(path: Path, *, alone: bool = False, second_elsewhere: bool = False) -> AnyModel:
+    """Open a model of windows, together with the judge beside it unless `alone`; `judged` has the rest.
 
     A streaming model is opened where that is what the path names, or all that its folder holds.
     """
@@ -70,13 +70,13 @@ def open_model(path: Path, *, alone: bool = False) -> AnyModel:
     if streams:
         return StreamingModel(path)
     model = WakewordModel(path)
-    return model if alone else judged(model) or model
+    return model if alone else judged(model, second_elsewhere=second_elsewhere) or model
 
 
 def stream_scorer(model: AnyModel) -> "GraphScorer | WindowScorer | JudgedScorer":
     """Choose what gives the scores of a stream: the streaming model if there is one, else windows; then the judge."""
     if isinstance(model, JudgedModel):
-        return JudgedScorer(stream_scorer(model.model), model.judge)
+        return model.asked_by(stream_scorer(model.model))
     if isinstance(model, StreamingModel):
         return GraphScorer(model)
     assert isinstance(model, WakewordModel)

@@ -93,6 +93,8 @@ def test_the_other_formats_have_rows_where_they_were_made() -> None:
     assert (rows["model.pt2"].cpu_ms_per_s, rows["model.pt2"].note) == (12.0, "scores within 1e-07 of model.onnx")
     assert rows["judge.onnx"].bytes == 1_771_000 and rows["judge.onnx"].tested.frr == 0.03
     assert "at 25 % of the background" in rows["judge.onnx"].note
+    two = table(judged_model={**STREAM, "heard_share": 0.25, "second_heard_share": 0.02, "second_bytes": 90_000})
+    assert two["second_judge/judge.onnx"].note == "after judge.onnx, at 2 % of the background"
     tflite = rows["hey_robin.tflite"]
     assert (tflite.memory_bytes, tflite.memory, tflite.cpu_ms_per_s) == (28_560, "arena", None)
     assert (tflite.tested.frr, tflite.tested.false_alarm_count) == (0.08, 6)

@@ -91,6 +91,10 @@ def test_a_judge_on_an_encoder_in_a_folder_is_told_to_need_it(bundle: Path, tmp_
     write_model(judge, bundle / "judge.onnx")
     export_target(bundle, "onnx", tmp_path / "out")
     assert "`judge.onnx` needs the folder `encoder`" in (tmp_path / "out" / "README.md").read_text()
+    set_card(judge, {**card, "judge": {"second": {"policy": "each"}}})
+    write_model(judge, bundle / "judge.onnx")
+    export_target(bundle, "onnx", tmp_path / "two")
+    assert "`judge.onnx` needs the folder `second_judge`" in (tmp_path / "two" / "README.md").read_text()
 
 
 def test_of_a_file_with_a_name_of_its_own_nothing_beside_it_is_taken(bundle: Path, tmp_path: Path) -> None:

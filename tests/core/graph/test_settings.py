@@ -76,6 +76,9 @@ STALE: dict[str, tuple[str, ...]] = {
     "judge.encoder": (),  # the files of an encoder decide, which are in the key by their content
     "judge.encoder_folder": (),
     "judge.gate": (JUDGED,),
+    "judge.second": (JUDGED,),  # so do its gate and the policy
+    "judge.second_gate": (),
+    "judge.policy": (),
     "judge.hangover_seconds": (JUDGED,),
     "judge.rows": (JUDGE,),
     "judge.head": (JUDGE,),

@@ -221,6 +221,19 @@ def test_a_judge_is_told_at_the_top_and_its_table_only_where_rates_are_shared(ca
     assert "read off the test" not in card_markdown({**card, "judge": {**JUDGE, "at_rates": []}})
 
 
+def test_a_second_judge_is_told_with_its_encoder_and_policy(card) -> None:
+    second = {"second_policy": "each", "second_heard_share": 0.012, "second_bytes": 9_000, "second_encoder": "whisper"}
+    second["second_encoder_licence"] = "MIT"
+    named = [{"part": "second_judge", "name": "n", "stage": "judge_model", "key": "0123abcd", "phrase": None}]
+    text = card_markdown({**card, "judge": {**JUDGE, **second}, "given": named})
+    assert "`second_judge/judge.onnx` (9 kB, on the encoder whisper beside it, licence: MIT)" in text
+    assert "1.2 % of the background. Each of them has to reach the threshold" in text
+    assert "its second judge is judge_model `0123abcd`" in text
+    mean = card_markdown({**card, "judge": {**JUDGE, **second, "second_encoder": "", "second_policy": "mean"}})
+    assert "(9 kB), is asked" in mean and "The mean of all three" in mean
+    assert "second judge" not in card_markdown({**card, "judge": JUDGE})
+
+
 def test_each_of_several_wake_words_has_a_row(card) -> None:
     said = {"name": "o|k", "threshold": 0.912, "words": 1_200, "misses": 60, "frr": 0.05, "frr_interval": [0.02, 0.12]}
     said |= {"false_alarms": 3, "fah": 0.3, "fah_interval": [0.06, 0.9]}

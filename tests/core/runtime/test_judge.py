@@ -7,6 +7,7 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_judge import BIAS as FIRST_BIAS
 from small_judge import HOP, HOPS, JUDGE, POINTS, STATES, TAIL, WINDOW, log_odds_of, save_judge
 from small_models import bursts, save_model
 
@@ -84,6 +85,77 @@ def test_a_closed_gate_is_a_score_of_nothing(together) -> None:
     _, scores = together.score_audio(np.zeros(32_000, np.int16))
     assert len(scores)
     assert np.array_equal(scores[:, 1], np.zeros(len(scores)))
+
+
+GATE = 0.6
+BIAS = -4.0
+"""Of a second judge: it says less than the first."""
+
+
+def save_two(folder, model, policy="each", gate=GATE, **changes):
+    """A model with its judge and a second one beside it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "model.onnx").write_bytes(model.path.read_bytes())
+    (folder / "second_judge").mkdir()
+    second = save_judge(folder / "second_judge" / "judge.onnx", model, bias=BIAS, judge={"made_for": ""})
+    sealed = onnx.load(second)
+    seal(sealed)
+    onnx.save(sealed, second)
+    asked = {"graph": Judge(second).graph_digest, "gate": gate, "policy": policy, **changes}
+    save_judge(folder / "judge.onnx", model, judge={"second": asked})
+    return folder
+
+
+def by_the_rule_of_two(pair, pcm, decide):
+    """The rule of a second judge as it is written, from the scores of the model and the first."""
+    times, scores = pair.score_audio(pcm)
+    padded = np.r_[np.zeros(WINDOW, np.int16), pcm]
+    result = []
+    for time, score in zip(times, scores[:, 1:], strict=True):
+        odds = -np.inf
+        if score[0] >= GATE:
+            first, end = round(times[0] * 16_000), round(time * 16_000)
+            look = first + (end - first) // HOP * HOP
+            said = log_odds_of(from_pcm16(padded[look : look + WINDOW])) + BIAS - FIRST_BIAS
+            odds = decide(log_odds(score)[0], said)
+        result.append(1 / (1 + np.exp(-odds)))
+    return np.asarray(result)
+
+
+@pytest.mark.parametrize(("policy", "decide"), [("each", min), ("mean", lambda before, said: (2 * before + said) / 3)])
+def test_a_second_judge_hears_what_the_first_passed_and_decides_by_its_policy(model, tmp_path, policy, decide) -> None:
+    both = open_model(save_two(tmp_path / policy, model, policy))
+    pair = JudgedModel(both.model, both.judge, second=False)
+    for seed in range(3):
+        pcm = bursts(4, seed)
+        expected, scores = by_the_rule_of_two(pair, pcm, decide), both.score_audio(pcm)[1]
+        assert np.allclose(scores[:, 1], expected, atol=1e-5)
+        heard, passed = (scores[:, 1] > 0).mean(), (pair.score_audio(pcm)[1][:, 1] > 0).mean()
+        assert 0 < heard < passed < 1
+        parts = [stream_scorer(both).push(pcm)[1], both.block_scorer().push(pcm)[1]]
+        assert all(np.allclose(part, scores[: len(part)], atol=1e-5) for part in parts)
+    assert len(both.files) == 3 and both.quiet_samples == pair.quiet_samples
+
+
+def test_where_each_judge_has_to_agree_the_second_may_be_asked_elsewhere(model, tmp_path) -> None:
+    """At one threshold, what the first passes here and the second there is what both pass."""
+    folder, threshold, pcm = save_two(tmp_path / "each", model), 0.7, bursts(4, 1)
+    both, here = open_model(folder), open_model(folder, second_elsewhere=True)
+    assert both.second is not None and here.second is None and here.threshold == both.threshold
+    there = both.score_audio(pcm)[1][:, 1] >= threshold
+    assert there.any() and (here.score_audio(pcm)[1][:, 1] >= threshold)[there].all()
+    (folder / "second_judge" / "judge.onnx").unlink()
+    assert open_model(folder, second_elsewhere=True).second is None
+    with pytest.raises(ArtifactError, match=r"second_judge/judge\.onnx, which is not there.*--alone"):
+        open_model(folder)
+    assert open_model(save_two(tmp_path / "mean", model, "mean"), second_elsewhere=True).second is not None
+
+
+def test_another_second_judge_is_refused(model, tmp_path) -> None:
+    with pytest.raises(ArtifactError, match="is another judge than"):
+        open_model(save_two(tmp_path / "other", model, graph="0123"))
+    with pytest.raises(ArtifactError, match="policy"):
+        open_model(save_two(tmp_path / "odd", model, policy="any"))
 
 
 def test_what_the_judge_denies_is_not_detected(model, tmp_path) -> None:

@@ -36,35 +36,35 @@ class Computing:
     """The time of a chunk of 80 ms of the model alone, of all chunks; and, of those at which the gate is open, more.
 
     `judge` is what the judge adds to such a chunk, the first of an opening among them, and `both` is all of it. These
-    are None where the gate was never open.
+    are None where the gate was never open. `second` is what a second judge adds where its own gate is open, and
+    `with_second` all of that.
     """
 
     sentry: ChunkTime
     judge: ChunkTime | None
     both: ChunkTime | None
+    second: ChunkTime | None = None
+    with_second: ChunkTime | None = None
 
 
 def computing_times(together: JudgedModel, pcm: npt.NDArray[np.int16]) -> Computing:
     """Measure on sound of a stream, int16 [samples]: model and pair take turns at every chunk, in this process."""
-    alone, both = Detector(together.model), Detector(together)
+    pair = JudgedModel(together.model, together.judge, second=False)
+    detectors = [Detector(together.model), Detector(pair), *([Detector(together)] if together.second else [])]
     size = round(CHUNK_SECONDS * together.sample_rate)
-    sentry: list[float] = []
-    added: list[float] = []
-    whole: list[float] = []
+    times: list[list[float]] = [[] for _ in detectors]
+    added: list[list[float]] = [[] for _ in detectors]
     for number, start in enumerate(range(0, len(pcm) - size + 1, size)):
-        chunk = pcm[start : start + size]
-        began = time.perf_counter()
-        alone.process(chunk)
-        between = time.perf_counter()
-        both.process(chunk)
-        ended = time.perf_counter()
-        if number < _WARM_UPS:
-            continue
-        sentry.append(between - began)
-        if (both.scores[:, 1:] > 0).any():
-            whole.append(ended - between)
-            added.append(max(whole[-1] - sentry[-1], 0.0))
-    timed = ChunkTime.of(sentry)
-    if timed is None:
+        chunk, before = pcm[start : start + size], 0.0
+        for detector, whole, more in zip(detectors, times, added, strict=True):
+            began = time.perf_counter()
+            detector.process(chunk)
+            took = time.perf_counter() - began
+            if number >= _WARM_UPS and (detector is detectors[0] or (detector.scores[:, 1:] > 0).any()):
+                whole.append(took)
+                more.append(max(took - before, 0.0))
+            before = took
+    sentry, *rest = ((ChunkTime.of(more), ChunkTime.of(whole)) for whole, more in zip(times, added, strict=True))
+    if sentry[0] is None:
         raise ValueError(f"{len(pcm)} samples are too few to measure")
-    return Computing(timed, ChunkTime.of(added), ChunkTime.of(whole))
+    return Computing(sentry[0], *(figure for added_and_whole in rest for figure in added_and_whole))

@@ -29,6 +29,8 @@ _SAME_SECONDS = 1.0
 """False alarms of two models in one recording are the same within so much."""
 _TIMED_SECONDS = 60.0
 _MODEL, _GATE, _JUDGE, _BOTH = "the model alone", "the gate", "the judge, of what it is asked about", "both"
+_SECOND_GATE, _SECOND = "the second gate", "the second judge, of what it is asked about"
+_PAIR, _ALL = "the model and the first judge", "all three"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def cascade_figures(judged: Artifact | None, alone: Mapping[str, Any]) -> dict[s
     return {
         "cascade": {
             **{name: together[name] for name in _TAKEN_OVER},
+            **({"second": together["second"]} if "second" in together else {}),
             "filtered": 1 - together["heard_share"],
             "taken_away": {
                 "alarms_gone": _without_other(stream["false_alarms"], both["false_alarms"]),
@@ -148,19 +151,32 @@ def cascade_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return who misses and lets in what on the test, each at the default operating point; nothing without a judge.
 
     The gate misses a word that the judge is not asked about, and its false alarms are its openings in background. The
-    judge misses words that it is asked about and that no event comes of.
+    judge misses words that it is asked about and that no event comes of. Of two judges, an event of the first is one of
+    what it and the model say, at the threshold of all.
     """
     if "cascade" not in metrics:
         return []
     alone, cascade = metrics["stream"], metrics["cascade"]
     both, asked = cascade["stream"], cascade["asked"]
-    words, heard = both["words"], both["words"] - both["misses"]
-    return [
+    words, second = both["words"], cascade.get("second")
+    passed = second["first"] if second else both
+    rows = [
         _row(_MODEL, alone["words"], alone["misses"], alone["false_alarm_count"], alone),
         _row(_GATE, words, words - asked["words_asked"], asked["openings"], both),
-        _row(_JUDGE, asked["words_asked"], max(asked["words_asked"] - heard, 0), both["false_alarm_count"], both),
-        _row(_BOTH, words, both["misses"], both["false_alarm_count"], both),
+        _judge_row(_JUDGE, asked["words_asked"], passed),
     ]
+    if second:
+        reached = second["asked"]["words_asked"]
+        missed = max(asked["words_asked"] - reached, 0)
+        rows.append(_row(_SECOND_GATE, asked["words_asked"], missed, second["asked"]["openings"], both))
+        rows.append(_judge_row(_SECOND, reached, both))
+    return [*rows, _row(_ALL if second else _BOTH, words, both["misses"], both["false_alarm_count"], both)]
+
+
+def _judge_row(name: str, words: int, stream: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a judge that is asked about so many words, with which the events of `stream` are left."""
+    heard = stream["words"] - stream["misses"]
+    return _row(name, words, max(words - heard, 0), stream["false_alarm_count"], stream)
 
 
 def _row(name: str, words: int, misses: int, alarms: int, stream: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +198,12 @@ def latency_rows(metrics: Mapping[str, Any], computing: Computing | None) -> lis
     """
     if computing is None:
         return []
-    pairs = ((_MODEL, metrics["stream"], computing.sentry), (_BOTH, metrics["cascade"]["stream"], computing.both))
+    both, second = metrics["cascade"]["stream"], metrics["cascade"].get("second")
+    pairs: list[tuple[str, Mapping[str, Any], ChunkTime | None]] = [(_MODEL, metrics["stream"], computing.sentry)]
+    if second:
+        pairs += [(_PAIR, second["first"], computing.both), (_ALL, both, computing.with_second)]
+    else:
+        pairs += [(_BOTH, both, computing.both)]
     return [
         {
             "name": name,
@@ -203,9 +224,11 @@ def goals(metrics: Mapping[str, Any], computing: Computing | None) -> list[Goal]
     def p95(time: ChunkTime | None) -> float | None:
         return None if time is None else time.p95
 
+    second = [Goal.of("computing of the second judge, on a server", 150.0, p95(computing.second), "ms")]
     return [
         Goal.of("computing of the model, at the edge", 50.0, p95(computing.sentry), "ms"),
         Goal.of("computing of the judge, on a server", 150.0, p95(computing.judge), "ms"),
+        *(second if "second" in metrics["cascade"] else []),
         Goal.of("computing of both", 200.0, p95(computing.both), "ms"),
         Goal.of("background that the judge does not hear", 90.0, 100 * metrics["cascade"]["filtered"], "%"),
     ]

@@ -16,6 +16,7 @@ from wakeword_core.runtime.exported import (
     JUDGE_FILE,
     MODEL_FILE,
     PROGRAM_FILE,
+    SECOND_FOLDER,
     STREAMING_FILE,
 )
 from wakeword_core.stage_names import BUNDLE, OPENWAKEWORD
@@ -75,7 +76,7 @@ def make(run: StageRun) -> None:
             link_or_copy(inputs[stage].file(name), run.out / name)
     if judged is not None:
         for name in judged.files:
-            if name.startswith(f"{ENCODER_FOLDER}/"):
+            if name.startswith((f"{ENCODER_FOLDER}/", f"{SECOND_FOLDER}/")):
                 link_or_copy(judged.file(name), run.out / name)
     for stage in _COPIED_WHOLE:
         for name in inputs[stage].files if stage in inputs else ():

@@ -12,6 +12,7 @@ from wakeword_core.errors import MissingDependencyError
 from wakeword_core.python import install_command
 from wakeword_core.runtime.captures import Keeper, StreamKeeper
 from wakeword_core.runtime.detector import Detection
+from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.runtime.levels import Watch
 from wakeword_core.runtime.live import Detector, open_model
 from wakeword_core.runtime.microphone import microphone
@@ -43,7 +44,9 @@ def listen(
     With the address of a server, those that it confirms; `judge_absent` decides where it does not answer.
     The sound around detections, and around what nearly was one, goes to the folder `keep`.
     """
-    model = open_model(path, alone=alone)
+    model = open_model(path, alone=alone, second_elsewhere=judge_url is not None)
+    if isinstance(model, JudgedModel) and model.judge.facts.second and not model.second:
+        log.info("The second judge is not asked here: %s has to have it.", judge_url)
     detector = Detector(model, threshold, sensitivity)
     threshold = model.threshold_at(sensitivity, threshold)
     judge = None if judge_url is None else _judge(judge_url, model, judge_absent)

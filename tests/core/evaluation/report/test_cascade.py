@@ -34,7 +34,7 @@ def measured(made, scores, monkeypatch, folder):
     """The figures of scores as if they were those of model and judge, and of the model alone."""
     chosen, _ = choose_operating_points(scores, PLAIN)
     model = SimpleNamespace(
-        threshold=chosen.default.threshold, detector=PLAIN.detector, handicaps=None, score_audio=None
+        threshold=chosen.default.threshold, detector=PLAIN.detector, handicaps=None, score_audio=None, second=None
     )
     monkeypatch.setattr(together, "score_streams", lambda *_, **__: scores)
     config = Config(evaluation=PLAIN)
@@ -81,6 +81,33 @@ def test_each_row_says_what_is_lost_there(made, asked, monkeypatch, tmp_path):
     assert metrics["cascade"]["filtered"] == pytest.approx(1 - figures["heard_share"])
     # the same scores: nothing is taken away and nothing is lost
     assert set(metrics["cascade"]["taken_away"].values()) == {0}
+
+
+def test_a_second_judge_has_rows_of_its_own(made, asked, monkeypatch, tmp_path):
+    """Of three words its gate opens at the one that the first judge passes, and no false alarm is left."""
+    alone, _ = measured(made, asked, monkeypatch, tmp_path)
+    judged_model = SimpleNamespace(file=lambda name: tmp_path / name)
+    cascade = cascade_figures(judged_model, alone)["cascade"]
+    both = cascade["stream"]
+    hours = both["background_hours"]
+    cascade["second"] = {
+        "policy": "each",
+        "heard_share": 0.01,
+        "asked": {"words_asked": 1, "openings": 1},
+        "first": {**both, "misses": 2, "false_alarm_count": 1, "background_hours": hours},
+    }
+    cascade["stream"] = {**both, "misses": 2, "false_alarm_count": 0}
+    metrics = {**alone, "cascade": cascade}
+    rows = {row["name"]: (row["misses"], row["words"], row["false_alarms"]) for row in cascade_rows(metrics)}
+    assert rows["the judge, of what it is asked about"] == (1, 2, 1)
+    assert rows["the second gate"] == (1, 2, 1)
+    assert rows["the second judge, of what it is asked about"] == (0, 1, 0)
+    assert rows["all three"] == (2, 3, 0) and "both" not in rows
+    times = Computing(*(ChunkTime(number, number) for number in range(1, 6)))
+    late = {row["name"]: row["computing_p50_ms"] for row in latency_rows(metrics, times)}
+    assert late == {"the model alone": 1, "the model and the first judge": 3, "all three": 5}
+    (second,) = (goal for goal in goals(metrics, times) if "second" in goal.name)
+    assert second.found == 4 and second.met == "yes"
 
 
 def test_alarms_and_words_of_one_of_the_two_are_counted(made, asked, monkeypatch, tmp_path):
@@ -141,6 +168,7 @@ def test_times_of_chunks_are_of_the_pair_only_where_the_gate_is_open(tmp_path):
     found = computing_times(judged(model), loud_and_quiet(6.0))
     assert 0 < found.sentry.p50 <= found.sentry.p95
     assert found.both is not None and found.judge is not None and found.judge.p50 <= found.both.p50
+    assert found.second is None and found.with_second is None
     quiet = computing_times(judged(model), np.zeros(32_000, np.int16))
     assert quiet.both is None and quiet.judge is None and quiet.sentry.p95 > 0
     with pytest.raises(ValueError, match="too few"):

@@ -52,7 +52,7 @@ def test_each_of_several_words_has_figures_of_the_model_with_its_judge(made, mon
         model = exported(chosen, handicaps_of(scores.labels, chosen.handicaps))
         alone = stream_figures(scores.lowered(model.handicaps), model, chosen, PLAIN).to_json()
         monkeypatch.setattr(together, "score_streams", lambda *_, found=scores, **__: found)
-        model.score_audio = None
+        model.score_audio = model.second = None
         figures = together.measure_together(model, chosen, tmp_path, Config(evaluation=PLAIN), tmp_path)
         told = read_json(tmp_path / TOGETHER).get("by_word", [])
         assert figures.get("by_word") == alone.get("by_word")

@@ -523,6 +523,16 @@ def test_model_and_judge_have_a_section_with_what_each_misses_and_the_goals(tmp_
         assert "both 120" not in section and "judge, on a server under 150 ms – unknown" in section
 
 
+def test_a_second_judge_is_told_where_there_is_one(tmp_path):
+    asked = {"words_asked": 197, "openings": 9}
+    second = {"policy": "each", "heard_share": 0.01, "asked": asked, "first": CASCADE["stream"]}
+    exhibits = replace(EXHIBITS, pictures={**PICTURES, "cascade": PNG})
+    write_report(tmp_path, {**METRICS, "cascade": {**CASCADE, "second": second}}, exhibits)
+    text = re.sub(r"\s+", " ", parsed(tmp_path).text)
+    assert "hear something, which is in 1 % of the background. Each of them has to reach" in text
+    assert "the second gate 0.51 %1 of 198" in text and "all three 2 %4 of 200" in text
+
+
 def test_a_model_without_a_judge_has_no_such_section(page):
     assert "with its judge" not in page.text
 
