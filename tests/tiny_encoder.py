@@ -13,13 +13,13 @@ _SMALL = {
 }  # fmt: skip
 
 
-def save_encoder(folder, kind="wav2vec2", seed=0, **preprocessing):
-    """Save one in a folder, with what is said of its sound, and return the folder."""
+def save_encoder(folder, kind="wav2vec2", seed=0, network=None, **preprocessing):
+    """Save one in a folder, with what is said of its sound, and return the folder; `network` are other sizes of it."""
     from transformers import AutoConfig, AutoModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        AutoModel.from_config(AutoConfig.for_model(kind, **_SMALL)).save_pretrained(folder)
+        AutoModel.from_config(AutoConfig.for_model(kind, **{**_SMALL, **(network or {})})).save_pretrained(folder)
     said = {"do_normalize": True, "sampling_rate": 16_000, **preprocessing}
     (folder / "preprocessor_config.json").write_text(json.dumps(said))
     return folder

@@ -11,6 +11,7 @@ JUDGE_RATE = 16_000
 """Sample rate in Hz that every encoder of a judge was made for."""
 EncoderName = Literal["speech_embedding", "whisper", "transformers"]
 JudgePolicy = Literal["each", "mean"]
+_IF_UNFROZEN = DecidesIf(lambda judge: judge.unfreeze_layers != 0)
 _IF_SECOND = DecidesIf(lambda judge: judge.second is not None)
 
 
@@ -51,6 +52,18 @@ class JudgeConfig(Settings):
         description="Folder of the encoder, written as the path of a source is: Whisper in CTranslate2's form (null: "
         "tiny.en, which the extra brings), or wav2vec2, HuBERT or WavLM in safetensors. A stage depends on its files.",
     )
+    unfreeze_layers: Annotated[int, _IF_UNFROZEN] = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Last layers of the encoder transformers that are trained too, after the heads; 0: all are frozen.",
+    )
+    unfreeze_rate: Annotated[float, _IF_UNFROZEN] = Field(
+        3e-5, gt=0, le=1, description="Peak learning rate of these layers, and of the heads beside them."
+    )
+    unfreeze_steps: Annotated[int, _IF_UNFROZEN] = Field(
+        200, ge=1, le=100_000, description="Steps of their training, of 24 rows each."
+    )
     gate: float = Field(
         0.05, gt=0, lt=1, description="Score of the model from which the judge is asked: the rest costs it nothing."
     )
@@ -80,4 +93,6 @@ class JudgeConfig(Settings):
             raise ValueError("encoder transformers needs encoder_folder: that of a wav2vec2, HuBERT or WavLM model")
         if self.encoder == "speech_embedding" and self.encoder_folder is not None:
             raise ValueError("encoder_folder is for encoder whisper or transformers: speech_embedding has none")
+        if self.unfreeze_layers and self.encoder != "transformers":
+            raise ValueError(f"unfreeze_layers is for encoder transformers: {self.encoder} stays as it is")
         return self

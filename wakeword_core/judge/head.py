@@ -105,17 +105,26 @@ def _layer(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, ...]:
 
 
 @dataclass(frozen=True)
-class _Places:
+class Places:
     """Where the head has to tell each positive, and where it must not: [positives, places]."""
 
     heard: Tensor
     silent: Tensor
 
     @classmethod
-    def of(cls, rows: EmbeddedRows) -> "_Places":
+    def of(cls, rows: EmbeddedRows) -> "Places":
+        """Find them by where the words of rows end."""
         answers = torch.arange(LOST_STEPS, rows.embeddings.shape[1]) if rows.places is None else rows.places
         after = answers[None] - rows.word_steps[:, None]
         return cls((after >= _HEARD[0]) & (after <= _HEARD[1]), (after < _SILENT[0]) | (after > _SILENT[1]))
+
+    def rows_to_learn(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows that hold the end of a word, and those without one; DataError where there are none."""
+        positives = torch.nonzero((labels > 0) & self.heard.any(1)).flatten()
+        negatives = torch.nonzero(labels == 0).flatten()
+        if not len(positives) or not len(negatives):
+            raise DataError("no training row holds the end of a wake word: make features.context.frames larger")
+        return positives, negatives
 
 
 def train_heads(
@@ -152,11 +161,8 @@ def train_head(
 def _trained(
     rows: EmbeddedRows, words: int, settings: JudgeHeadConfig, progress: Progress
 ) -> tuple[JudgeHead, dict[str, Any]]:
-    places = _Places.of(rows)
-    positives = torch.nonzero((rows.labels > 0) & places.heard.any(1)).flatten()
-    negatives = torch.nonzero(rows.labels == 0).flatten()
-    if not len(positives) or not len(negatives):
-        raise DataError("no training row holds the end of a wake word: make features.context.frames larger")
+    places = Places.of(rows)
+    positives, negatives = places.rows_to_learn(rows.labels)
     head = JudgeHead(words, settings, rows.embeddings.shape[-1])
     others = rows.embeddings[negatives].float()
     all_but_numbers = tuple(range(others.ndim - 1))
@@ -165,7 +171,7 @@ def _trained(
     optimizer = torch.optim.AdamW(head.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, total_steps=settings.steps)
     chances = torch.ones(len(negatives))
-    turns = _in_turn(positives, _POSITIVES)
+    turns = in_turn(positives, _POSITIVES)
     look = max(1, settings.steps // (_HARDER + 1))
     missed = wrong = 0.0
     for step in range(settings.steps):
@@ -174,16 +180,15 @@ def _trained(
         head.train()
         odds = head(torch.cat([rows.embeddings[chosen], rows.embeddings[hard]]))
         heard, quiet = places.heard[chosen], places.silent[chosen]
-        on_words = _loss_of_words(odds[: len(chosen)], rows.labels[chosen] - 1, heard, quiet)
-        on_others = _loss_of_others(odds[len(chosen) :])
+        on_words = loss_of_words(odds[: len(chosen)], rows.labels[chosen] - 1, heard, quiet)
+        on_others = loss_of_others(odds[len(chosen) :])
         optimizer.zero_grad()
         (on_words + on_others).backward()
         optimizer.step()
         schedule.step()
         missed, wrong = float(on_words.detach()), float(on_others.detach())
         if step % look == look - 1:
-            mistaken = torch.sigmoid(loudest(head.eval(), rows.embeddings[negatives]))
-            chances = _EVENLY / len(mistaken) + (1 - _EVENLY) * mistaken / mistaken.sum()
+            chances = chances_of(head, rows.embeddings[negatives])
             progress("train the judge", step + 1, settings.steps)
     head.eval()
     peaks = loudest(head, rows.embeddings[negatives])
@@ -197,13 +202,19 @@ def _trained(
     return head, figures
 
 
+def chances_of(head: JudgeHead | JudgeHeads, embeddings: Tensor) -> Tensor:
+    """Return how often each row without a word is to be drawn [rows]: the more, the more it is taken for one."""
+    mistaken = torch.sigmoid(loudest(head.eval(), embeddings))
+    return _EVENLY / len(mistaken) + (1 - _EVENLY) * mistaken / mistaken.sum()
+
+
 @torch.inference_mode()
-def loudest(head: JudgeHead, embeddings: Tensor) -> Tensor:
+def loudest(head: JudgeHead | JudgeHeads, embeddings: Tensor) -> Tensor:
     """Return the highest log-odds of any word in each row: [rows]."""
     return torch.cat([head(block).amax((1, 2)) for block in embeddings.split(_BLOCK_ROWS)])
 
 
-def _in_turn(rows: Tensor, count: int) -> Iterator[Tensor]:
+def in_turn(rows: Tensor, count: int) -> Iterator[Tensor]:
     """Yield `count` rows at a time without end: each of them once before any comes again."""
     waiting = rows[:0]
     while True:
@@ -213,7 +224,7 @@ def _in_turn(rows: Tensor, count: int) -> Iterator[Tensor]:
         waiting = waiting[count:]
 
 
-def _loss_of_words(odds: Tensor, words: Tensor, heard: Tensor, silent: Tensor) -> Tensor:
+def loss_of_words(odds: Tensor, words: Tensor, heard: Tensor, silent: Tensor) -> Tensor:
     """The loss of rows [rows, places, words] of which each holds one of the words: told once, and where it ends."""
     own = functional.one_hot(words, odds.shape[2]).bool()[:, None]
     of_word = odds.masked_fill(~own, _NOWHERE).amax(2)
@@ -224,6 +235,6 @@ def _loss_of_words(odds: Tensor, words: Tensor, heard: Tensor, silent: Tensor) -
     return (losses + functional.softplus(of_others)).mean()
 
 
-def _loss_of_others(odds: Tensor) -> Tensor:
+def loss_of_others(odds: Tensor) -> Tensor:
     """The loss of rows [rows, places, words] without a word, most of all where each is loudest."""
     return functional.softplus(odds.amax(1)).mean() + _EVERY_STEP_WEIGHT * functional.softplus(odds).mean()

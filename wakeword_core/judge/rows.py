@@ -36,12 +36,14 @@ class EmbeddedRows:
     `word_steps` [rows] is a fraction of steps, which may lie outside of the row, and not a number where there is no
     word. Of an encoder that takes whole windows they are [rows, places, steps, numbers], the steps that end each of the
     windows, and `places` [places] are the steps of the row that these end with; else a head answers at every step.
+    `keys` [rows] tell which rows of the features they are.
     """
 
     embeddings: Tensor
     labels: Tensor
     word_steps: Tensor
     places: Tensor | None = None
+    keys: npt.NDArray[np.uint64] | None = None
 
 
 def embed_rows(
@@ -52,13 +54,14 @@ def embed_rows(
     encoder: Encoder,
     steps_seen: int,
     progress: Progress = silent,
+    only: npt.NDArray[np.uint64] | None = None,
 ) -> EmbeddedRows:
     """Encode the chosen rows of the training split: `features` tells which rows there are, `shards` hold their sound.
 
-    Of a whole window, `steps_seen` steps are kept. DataError where there is no row with a wake word, or none without,
-    or rows are shorter than the encoder's window.
+    With `only`, they are the rows of these keys. Of a whole window, `steps_seen` steps are kept. DataError where there
+    is no row with a wake word, or none without, or rows are shorter than the encoder's window.
     """
-    chosen = _choose(FeatureFile(features), config)
+    chosen = _choose(FeatureFile(features), config) if only is None else only
     rate = config.data.audio.sample_rate
     materials = materials_for(shards, "train", config.features, rate, config.seed)
     synthetic = Synthetic.of(shards, "train", synthetic_sources, config.features.augment)
@@ -69,11 +72,13 @@ def embed_rows(
     workers = config.compute.workers or available_cores()
     labels: list[npt.NDArray[np.int64]] = []
     ends: list[npt.NDArray[np.float64]] = []
+    keys: list[npt.NDArray[np.uint64]] = []
 
     def batches() -> Iterator[SoundBatch]:
         for batch in sound_batches(computer, shards, _BATCH_ROWS, progress, "embed rows", chosen):
             labels.append(batch.columns["labels"][batch.rows].astype(np.int64))
             ends.append(_in_steps(batch.columns["word_ends"][batch.rows], computer, steps, step))
+            keys.append(batch.shard_rows.draws.key[batch.rows])
             yield batch
 
     def embed(batch: SoundBatch) -> Tensor:
@@ -88,7 +93,8 @@ def embed_rows(
     with torch_threads(1):
         embedded = torch.cat(list(prefetch(embed, batches(), workers, 2 * workers)))
     labelled, ended = (torch.from_numpy(np.concatenate(columns)) for columns in (labels, ends))
-    return EmbeddedRows(embedded, labelled, ended, None if places is None else torch.from_numpy(places))
+    where = None if places is None else torch.from_numpy(places)
+    return EmbeddedRows(embedded, labelled, ended, where, np.concatenate(keys))
 
 
 def _places(encoder: Encoder, samples: int) -> npt.NDArray[np.int64]:

@@ -75,6 +75,9 @@ STALE: dict[str, tuple[str, ...]] = {
     "judge.enabled": (),  # there is no such stage then
     "judge.encoder": (),  # the files of an encoder decide, which are in the key by their content
     "judge.encoder_folder": (),
+    "judge.unfreeze_layers": (JUDGE,),
+    "judge.unfreeze_rate": (),  # of layers that are trained, which there are none of
+    "judge.unfreeze_steps": (),
     "judge.gate": (JUDGED,),
     "judge.second": (JUDGED,),  # so do its gate and the policy
     "judge.second_gate": (),

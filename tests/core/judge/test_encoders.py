@@ -12,15 +12,16 @@ from loud_model import loud_and_quiet, save_model
 from tiny_encoder import save_encoder
 
 from wakeword_core.config import Config
-from wakeword_core.config.judge import JudgeHeadConfig
+from wakeword_core.config.judge import JudgeConfig, JudgeHeadConfig
 from wakeword_core.config.loading import load_config
 from wakeword_core.errors import ArtifactError, ConfigError
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stages import judge as stage
 from wakeword_core.judge.encoders import chosen_encoder, chosen_files
 from wakeword_core.judge.export import export_heads
-from wakeword_core.judge.head import STEPS_SEEN, JudgeHead, JudgeHeads, train_head
+from wakeword_core.judge.head import STEPS_SEEN, JudgeHead, JudgeHeads, train_head, train_heads
 from wakeword_core.judge.rows import EmbeddedRows
+from wakeword_core.judge.unfreezing import unfreeze
 from wakeword_core.runtime import WakewordModel
 from wakeword_core.runtime.encoders import STEP_SAMPLES, WINDOW_SAMPLES, open_encoder
 from wakeword_core.runtime.exported import CARD_KEY, seal
@@ -208,3 +209,81 @@ def test_heads_of_several_words_are_one_column_each(made, folder, tmp_path):
     scores = open_judge(tmp_path).score_sound(windows)
     assert scores.shape == (3, 3) and np.allclose(scores[:, 0], 1 - scores[:, 1:].max(axis=1))
     assert not np.allclose(scores[:, 1], scores[:, 2])
+
+
+def sounding(count: int, seed: int = 0) -> np.ndarray:
+    """Windows of noise, the second half of which are loud at their end."""
+    sound = np.random.default_rng(seed).normal(0, 0.01, (count, WINDOW_SAMPLES)).astype(np.float32)
+    sound[count // 2 :, -6 * STEP_SAMPLES :] *= 30
+    return sound
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"), [("wav2vec2", {"do_stable_layer_norm": True}), ("hubert", {}), ("wavlm", {})]
+)
+def test_only_the_last_layers_of_an_encoder_learn(tmp_path, kind, more):
+    encoder = open_encoder(
+        "transformers", save_encoder(tmp_path / kind, kind, network={"num_hidden_layers": 3, **more})
+    )
+    sound, keys = sounding(12), np.arange(12, dtype=np.uint64)
+    labels = (torch.arange(12) >= 6).long()
+    ends = torch.where(labels > 0, 17.0, torch.nan).double()
+
+    def embed(part, only=keys, steps=WINDOW_SAMPLES) -> EmbeddedRows:
+        chosen = only.astype(np.int64)[::-1].copy()  # which need not come in the order of the keys
+        frames = torch.from_numpy(part.encode(sound[chosen])[:, None, -steps:]).half()
+        return EmbeddedRows(frames, labels[chosen], ends[chosen], torch.tensor([17]), only[::-1])
+
+    rows = embed(encoder, steps=STEPS_SEEN)
+    heads, _ = train_heads(rows, 1, SETTINGS, seed=1)
+    before = {name: values.clone() for name, values in encoder.model.state_dict().items()}
+    settled = {name: values.clone() for name, values in heads.state_dict().items()}
+    config = JudgeConfig(
+        encoder="transformers", encoder_folder=tmp_path, unfreeze_layers=2, unfreeze_steps=6, unfreeze_rate=1e-3
+    )
+    tuned, figures = unfreeze(rows, encoder, heads, config, 1, embed)
+    assert figures["unfrozen_layers"] == 2 and 0 < figures["unfrozen_rows"] <= 12
+    after = tuned.model.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.split(".")[2] for name in moved} == {"1", "2"} and all(
+        name.startswith("encoder.layers") for name in moved
+    )
+    assert all(torch.equal(values, encoder.model.state_dict()[name]) for name, values in before.items())
+    assert any(not torch.equal(values, heads.state_dict()[name]) for name, values in settled.items())
+    with torch.inference_mode():
+        frames = torch.from_numpy(tuned.frozen.encode(sound))
+        steps = tuned.steps(frames)[:, -STEPS_SEEN:]
+    tuned.save(tmp_path / "tuned")
+    shutil.copyfile(tmp_path / kind / "preprocessor_config.json", tmp_path / "tuned" / "preprocessor_config.json")
+    saved = open_encoder("transformers", tmp_path / "tuned")
+    assert saved.content != encoder.content and np.allclose(saved.encode(sound)[:, -STEPS_SEEN:], steps, atol=1e-5)
+    assert np.abs(saved.encode(sound)[:, -STEPS_SEEN:] - encoder.encode(sound)[:, -STEPS_SEEN:]).max() > 1e-3
+
+
+def test_layers_that_learn_are_asked_for_of_encoders_that_have_them(folder):
+    def decides(**judge) -> dict:
+        return stage.STAGE.deciding_settings(on(folder, **judge), None)
+
+    assert decides() == decides(unfreeze_rate=0.1) and "judge.unfreeze_layers" not in decides()
+    assert decides() != decides(unfreeze_layers=1) != decides(unfreeze_layers=1, unfreeze_rate=0.1)
+    with pytest.raises(ConfigError, match=r"judge\.unfreeze_layers is 2, but .* has 1 layers"):
+        chosen_encoder(on(folder, unfreeze_layers=2).judge)
+    with pytest.raises(ValueError, match="unfreeze_layers is for encoder transformers"):
+        JudgeConfig(unfreeze_layers=1)
+
+
+def test_the_stage_exports_the_encoder_that_has_learnt(project, folder):
+    chosen = {"judge.encoder": "transformers", "judge.encoder_folder": str(folder), "judge.head.steps": 10}
+    few = {"judge.rows.positives": 12, "judge.rows.negatives": 24, "judge.head.count": 1}
+    learnt = {"judge.unfreeze_layers": 1, "judge.unfreeze_steps": 2, "judge.unfreeze_rate": 1e-3}
+    settings = {**chosen, **few, **learnt}
+    made, _ = Project(project.config.changed(settings), project.home).build("judge_model", None)
+    judge = open_judge(made.file("judge.onnx"))
+    assert (
+        judge.facts.encoder.content == made.figures["encoder_content"] != open_encoder("transformers", folder).content
+    )
+    assert made.figures["unfrozen_layers"] == 1 and made.figures["parity"] < 1e-4
+    assert made.file("encoder/config.json").is_file() and made.file("encoder/preprocessor_config.json").is_file()
+    shutil.rmtree(made.path)
+    again, built = Project(project.config.changed(settings), project.home).build("judge_model", None)
+    assert built and again.content == made.content, "the same settings give the same bytes"

@@ -1,6 +1,7 @@
 """The judge: a head on a frozen encoder of speech, trained on rows of the training split."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,21 @@ from wakeword_core.store.artifacts import Artifact
 
 if TYPE_CHECKING:
     from wakeword_core.judge.head import JudgeHeads
+    from wakeword_core.judge.rows import EmbeddedRows
     from wakeword_core.runtime.encoders import Encoder
 
 HEAD = "head.safetensors"
 
 
 def make(run: StageRun) -> None:
-    """Encode rows, train the heads on them, and export them, with the encoder in the same file or beside it."""
+    """Encode rows, train the heads on them, and export them, with the encoder in the same file or beside it.
+
+    The last layers of the encoder may be trained after the heads, and with them.
+    """
     from safetensors.torch import save_file
 
     from wakeword_core.files import replacing
-    from wakeword_core.judge.encoders import chosen_encoder
+    from wakeword_core.judge.encoders import chosen_encoder, chosen_files
     from wakeword_core.judge.head import STEPS_SEEN, train_heads
     from wakeword_core.judge.rows import embed_rows
 
@@ -31,9 +36,20 @@ def make(run: StageRun) -> None:
     shards, features = inputs["audio_shards[train]"].path, inputs["mel_features[train]"].path
     synthetic = inputs[MANIFEST].figures["synthetic"]
     encoder = chosen_encoder(config.judge)
-    rows = embed_rows(shards, features, config, synthetic, encoder, STEPS_SEEN, run.progress)
+
+    def embed(encoder: "Encoder", steps: int, only: Any = None) -> "EmbeddedRows":
+        return embed_rows(shards, features, config, synthetic, encoder, steps, run.progress, only)
+
+    rows = embed(encoder, STEPS_SEEN)
     words = len(config.labels) - 1
     heads, trained = train_heads(rows, words, config.judge.head, config.training_seed, run.progress)
+    if encoder.whole_windows:
+        (run.out / ENCODER_FOLDER).mkdir()
+        for path in chosen_files(config.judge):
+            shutil.copyfile(path, run.out / ENCODER_FOLDER / path.name)  # no link: the folder is the user's
+    if config.judge.unfreeze_layers:
+        encoder, figures = _unfrozen(run, encoder, heads, rows, embed)
+        trained |= figures
     with replacing(run.out / HEAD) as part:
         save_file({name: values.contiguous() for name, values in heads.state_dict().items()}, part)
     exported = _exported(encoder, heads, config, run.out)
@@ -41,10 +57,32 @@ def make(run: StageRun) -> None:
     run.figures = {"rows": len(rows.labels), **trained, **exported, **about}
 
 
+def _unfrozen(
+    run: StageRun,
+    encoder: "Encoder",
+    heads: "JudgeHeads",
+    rows: "EmbeddedRows",
+    embed: "Callable[[Encoder, int, Any], EmbeddedRows]",
+) -> "tuple[Encoder, dict[str, Any]]":
+    """Train the last layers of the encoder, with the heads; returns it as it then lies beside them, and figures."""
+    from wakeword_core.judge.unfreezing import unfreeze
+    from wakeword_core.runtime.encoders import open_encoder
+    from wakeword_core.runtime.encoders.transformers import TransformersEncoder
+
+    assert isinstance(encoder, TransformersEncoder)  # of others nothing is trained, as the configuration knows
+    whole, licence = encoder.window_samples, encoder.licence  # no window has more frames than samples
+    tuned, figures = unfreeze(
+        rows, encoder, heads, run.config.judge, run.config.seed, lambda one, keys: embed(one, whole, keys), run.progress
+    )
+    tuned.save(run.out / ENCODER_FOLDER)
+    found = open_encoder("transformers", run.out / ENCODER_FOLDER)
+    found.licence = licence  # which the file says that is not copied
+    return found, figures
+
+
 def _exported(encoder: "Encoder", heads: "JudgeHeads", config: Config, out: Path) -> dict[str, Any]:
-    """Write `judge.onnx`, and the encoder beside it where it is not inside; returns figures of the file."""
+    """Write `judge.onnx`, with the encoder inside where it does not lie beside it; returns figures of the file."""
     from wakeword_core.judge.embedding import SpeechEmbeddingEncoder
-    from wakeword_core.judge.encoders import chosen_files
     from wakeword_core.judge.export import HOPS_HEARD, export_heads, export_judge
     from wakeword_core.models.scoring import model_card
 
@@ -60,9 +98,6 @@ def _exported(encoder: "Encoder", heads: "JudgeHeads", config: Config, out: Path
     if isinstance(encoder, SpeechEmbeddingEncoder):
         card["judge"] = {"hop_samples": encoder.step_samples, "hops": HOPS_HEARD, **asked}
         return export_judge(encoder.network, heads, card, onnx.opset, onnx.parity_tolerance, out)
-    (out / ENCODER_FOLDER).mkdir()
-    for path in chosen_files(config.judge):
-        shutil.copyfile(path, out / ENCODER_FOLDER / path.name)  # no link: the folder is the user's
     beside = {"name": encoder.name, "content": encoder.content, "licence": encoder.licence}
     card["judge"] = {"hop_samples": encoder.step_samples, "hops": 1, "encoder": beside, **asked}
     return export_heads(encoder, heads, card, onnx.opset, onnx.parity_tolerance, out)
@@ -101,7 +136,18 @@ STAGE = Stage(
         Input("mel_features", split="train"),
         Input(MANIFEST, facet=SYNTHETIC_FACET),
     ),
-    settings=("phrase", "training.seed", *EVERY_SPLIT, *AUGMENTED_ROWS, "judge.rows", "judge.head", "export.onnx"),
+    settings=(
+        "phrase",
+        "training.seed",
+        *EVERY_SPLIT,
+        *AUGMENTED_ROWS,
+        "judge.rows",
+        "judge.head",
+        "judge.unfreeze_layers",
+        "judge.unfreeze_rate",
+        "judge.unfreeze_steps",
+        "export.onnx",
+    ),
     group="model",
     kinds=("pytorch", "onnx"),
     description=__doc__,

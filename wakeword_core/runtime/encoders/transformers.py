@@ -40,28 +40,34 @@ class TransformersEncoder:
     whole_windows = True
 
     def __init__(self, model: "nn.Module", levelled: bool, licence: str, content: str) -> None:
-        self._model, self._levelled = model, levelled
+        self.model, self.levelled = model, levelled
         self.licence, self.content = licence, content
         config: Any = model.config
-        self.numbers, self._frame_samples = int(config.hidden_size), prod(config.conv_stride)
+        self.numbers, self.frame_samples = int(config.hidden_size), prod(config.conv_stride)
+        self.layers = int(config.num_hidden_layers)
         self._kernels = tuple(zip(config.conv_kernel, config.conv_stride, strict=True))
 
     def steps_of(self, samples: int) -> int:
         """Count the steps of so many samples: a frame rests on more of them than it takes."""
         for kernel, stride in self._kernels:
             samples = (samples - kernel) // stride + 1
-        return steps_in(samples, self._frame_samples)
+        return steps_in(samples, self.frame_samples)
 
     def encode(self, sound: Floats) -> Floats:
         """Encode clips, each at one level where the model was trained so."""
+        return in_steps(self.frames(sound), self.frame_samples)
+
+    def frames(self, sound: Floats) -> Floats:
+        """Map clips to the frames that steps are means of: float32 [batch, frames, numbers]."""
         import torch
 
-        if self._levelled:
+        if self.levelled:
             power = sound.var(axis=1, keepdims=True) + _LEAST_POWER
             sound = (sound - sound.mean(axis=1, keepdims=True)) / np.sqrt(power)
         with torch.inference_mode():
-            frames = self._model(torch.from_numpy(np.ascontiguousarray(sound, np.float32))).last_hidden_state.numpy()
-        return in_steps(frames, self._frame_samples)
+            heard = torch.from_numpy(np.ascontiguousarray(sound, np.float32))
+            frames: Floats = self.model(heard).last_hidden_state.numpy()
+        return frames
 
 
 def load(folder: Path, content: str, threads: int) -> TransformersEncoder:
