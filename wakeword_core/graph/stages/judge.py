@@ -72,7 +72,13 @@ def _unfrozen(
     assert isinstance(encoder, TransformersEncoder)  # of others nothing is trained, as the configuration knows
     whole, licence = encoder.window_samples, encoder.licence  # no window has more frames than samples
     tuned, figures = unfreeze(
-        rows, encoder, heads, run.config.judge, run.config.training_seed, lambda one, keys: embed(one, whole, keys), run.progress
+        rows,
+        encoder,
+        heads,
+        run.config.judge,
+        run.config.training_seed,
+        lambda one, keys: embed(one, whole, keys),
+        run.progress,
     )
     tuned.save(run.out / ENCODER_FOLDER)
     found = open_encoder("transformers", run.out / ENCODER_FOLDER)
