@@ -134,7 +134,7 @@ class VggConfig(Settings):
     """VGG (Simonyan and Zisserman 2015): convolutions of 3 x 3 and pools of 2 x 2; 64 channels are the paper's."""
 
     arch: Literal["vgg"] = "vgg"
-    depth: int = Field(11, description="Layers with weights: 11, 13, 16 or 19, as in the paper.")
+    depth: int = Field(11, ge=11, le=19, description="Layers with weights: 11, 13, 16 or 19, as in the paper.")
     width: int = Field(64, ge=4, le=256, description="Channels of the first stage; they double three times.")
     hidden_units: int = Field(
         512, ge=4, le=4_096, description="Units of the two fully connected layers; 4,096 in the paper."

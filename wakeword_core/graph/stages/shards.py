@@ -71,7 +71,7 @@ def rooms_fit(shards: Artifact, run: CheckRun) -> Verdict:
     from wakeword_core.recordings.rooms import measure_room
     from wakeword_core.shards.packed_split import iter_recordings
 
-    columns = ("recording_id", "path", "sample_rate", "role")
+    columns = ("recording_id", "path", "sample_rate", "role", "split", "status")
     listed = read_manifest(run.inputs["raw_manifest"].path, split=run.split, columns=columns)
     known = listed[listed["role"] == "rir"].set_index("recording_id")
     if known.empty:
