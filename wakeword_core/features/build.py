@@ -15,9 +15,12 @@ import torch
 
 from wakeword_core.config import Config, Split
 from wakeword_core.errors import DataError
+from wakeword_core.features.heard import write_page
 from wakeword_core.features.materials import materials_for
 from wakeword_core.features.parts import Part, Recipe, build_parts, file_attributes, threads_by_stage
 from wakeword_core.features.pipeline import Timings, reader_threads
+from wakeword_core.features.rows import RowComputer
+from wakeword_core.features.settings import AUGMENTED_SPLIT
 from wakeword_core.features.store import PARTS_FOLDER, FeatureFile, rows_in_order, write_split
 from wakeword_core.features.windows import Synthetic
 from wakeword_core.files import digest, hash_file
@@ -70,7 +73,7 @@ def build_features(
     workers: Workers | None = None,
     made_before: MadeBefore = dict,
 ) -> FeaturesSummary:
-    """Compute the features of one split: `out/parts/*.h5` and `out/<split>.h5` over them.
+    """Compute the features of one split: `out/parts/*.h5` and `out/<split>.h5` over them, and a page to hear some.
 
     Augmented views have the noise and the rooms of the shards themselves, or of those in the folder `mixed_in`. The
     recordings of `synthetic_sources` are made from text or computed. `sums` are the SHA-256 (hex) of the shards by
@@ -118,6 +121,8 @@ def build_features(
     file = FeatureFile(out)
     if not len(file):
         raise DataError(f"the {split} split has no recording to compute features from; see the manifest's summary")
+    if split == AUGMENTED_SPLIT:
+        write_page(out, shards, RowComputer(config, split, materials, torch.device("cpu"), synthetic))
     rows_by_class = np.bincount(file.column("labels"), minlength=len(config.labels)).tolist()
     return FeaturesSummary(
         rows=len(file),

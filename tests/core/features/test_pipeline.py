@@ -42,7 +42,7 @@ def test_threads_and_batches_give_the_same_bytes(make_shards, config: Config, tm
         settings = with_compute(config, workers=workers, batch_windows=batch)
         summary = build_features(shards, "train", settings, "cpu", out, Parts(tmp_path / f"{workers}-parts"))
         assert summary.parts_built == 3
-        assert sorted(path.name for path in out.iterdir()) == ["parts", "train.h5"]
+        assert sorted(path.name for path in out.iterdir()) == ["heard.html", "parts", "train.h5"]
         found.append(hashes(out))
     assert len(found[0]) == 3 and found[0] == found[1] == found[2]
 
