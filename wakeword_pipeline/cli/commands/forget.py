@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wakeword_core.errors import ArtifactError, ConfigError, DataError, WakewordError
 from wakeword_core.graph.project import Project
+from wakeword_core.stage_names import MANIFEST, SHARDS
 from wakeword_core.store.cleaning import Item, delete, freed_bytes, shown_key
 from wakeword_core.text import printable
 from wakeword_pipeline.cli.tables import count_items, items_json, print_items, size_text
@@ -71,6 +72,8 @@ def run_forget(request: ForgetRequest, options: ProjectOptions, *, as_json: bool
                 "it is listed or deleted: run the same command again, without --rebuild if there need be no new model"
             ) from error
     if request.purge:
+        if not request.rebuild:
+            _make_manifest(project)
         _compact(project, recording_ids)
     affected = _affected(project, recording_ids)
     _print(project, recording_ids, affected)
@@ -132,6 +135,24 @@ def _print_older(name: str, older: Sequence[str], *, there_now: int) -> None:
         print(
             f"{printable(name)} has changed since it was used: what was there then ({shown}{more}) is forgotten "
             "together with what is there now."
+        )
+
+
+def _make_manifest(project: Project) -> None:
+    """Make the manifest without the recordings: by it alone is known which shards and features are not made from them.
+
+    Nothing is made where no shards hold rows that do not count.
+    """
+    if not any(shards.figures.get("dead") for shards in project.store.cards(SHARDS)):
+        return
+    try:
+        project.build(MANIFEST)
+    except WakewordError as error:
+        print(
+            printable(
+                f"No manifest can be made without what is forgotten ({error}). So shards and features that hold it "
+                "count as made from it, though it may have been removed before, with all that was made from them."
+            )
         )
 
 

@@ -315,7 +315,8 @@ def test_what_a_removed_recording_left_is_compacted_away(project: Project) -> No
     assert search(project.store.root, [gone]).holders == []
 
 
-def test_a_purge_compacts_what_holds_it_without_counting_it(tracked: Project, monkeypatch) -> None:
+@pytest.mark.parametrize("rebuilds", [True, False])
+def test_a_purge_compacts_what_holds_it_without_counting_it(tracked: Project, monkeypatch, rebuilds: bool) -> None:
     project = tracked
     gone, after, before = without_a_recording(project)
     model = stand_in(after, "cmvn_stats", before)
@@ -324,7 +325,18 @@ def test_a_purge_compacts_what_holds_it_without_counting_it(tracked: Project, mo
         after.build("raw_manifest")
 
     monkeypatch.setattr("wakeword_pipeline.cli.commands.run.run_config", rebuild)
-    said = command(project, "forget", gone, "--rebuild", "--purge", "--yes")
+    said = command(project, "forget", gone, "--purge", "--yes", *(["--rebuild"] if rebuilds else []))
     assert "audio_shards[train] held rows of theirs that did not count" in said
     assert project.store.find("audio_shards", before.key) and model.path.exists()
     assert search(project.home, [gone]).holders == []
+
+
+def test_a_purge_that_can_make_no_manifest_says_so_and_deletes_what_holds_it(tracked: Project) -> None:
+    gone, after, before = without_a_recording(tracked)
+    model = stand_in(after, "cmvn_stats", before)
+    folder = Path(tracked.config.data.sources[0].path)
+    folder.rename(folder.with_name("elsewhere"))
+    said = command(tracked, "forget", gone, "--purge", "--yes")
+    assert "No manifest can be made without what is forgotten (the folder" in said and "does not exist" in said
+    assert tracked.store.find("audio_shards", before.key) is None and not model.path.exists()
+    assert search(tracked.home, [gone]).holders == []
