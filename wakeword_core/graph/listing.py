@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from wakeword_core.config import Config
 from wakeword_core.config.data_roots import check_in_data_roots
@@ -20,10 +21,15 @@ from wakeword_core.store.artifacts import ArtifactStore
 log = logging.getLogger(__name__)
 
 
-def list_recordings(
-    config: Config, home: Path, cache_folder: Path, forgotten: Forgotten, progress: Progress
-) -> tuple[Listing, str]:
-    """List every recording in the configured folders, with a hash of them and of what is forgotten.
+class Listed(NamedTuple):
+    """A listing, and the fingerprint of it and of all that was forgotten then."""
+
+    listing: Listing
+    fingerprint: str
+
+
+def list_recordings(config: Config, home: Path, cache_folder: Path, forgotten: Forgotten, progress: Progress) -> Listed:
+    """List every recording in the configured folders.
 
     What lies elsewhere is copied first, and data sets are unpacked. Unchanged files are not read again.
     """
@@ -49,7 +55,7 @@ def list_recordings(
     )
     if listing.silenced:
         forgotten = _remember_silenced(listing.silenced, forgotten, home, cache)
-    return listing, forgotten.enter(listing.fingerprint)
+    return Listed(listing, forgotten.enter(listing.fingerprint))
 
 
 def _remember_silenced(ids: Collection[str], forgotten: Forgotten, home: Path, cache: ScanCache) -> Forgotten:

@@ -15,7 +15,7 @@ from typing import Any
 from wakeword_core.config import Config, SourceConfig, Split
 from wakeword_core.config.data_roots import check_in_data_roots
 from wakeword_core.errors import ArtifactError, DataError
-from wakeword_core.graph.listing import forgotten_in, list_recordings
+from wakeword_core.graph.listing import Listed, forgotten_in, list_recordings
 from wakeword_core.graph.named_models import NamedModels
 from wakeword_core.graph.stage import (
     Check,
@@ -61,6 +61,8 @@ class Project:
     pinned_champion: str | None = None
     """Key of the champion to start from, or empty for none: a build goes on from one model, whichever is promoted."""
     graph: tuple[Stage, ...] = STAGES
+    listed: Listed | None = None
+    """What was listed last and not taken yet for a manifest, so that it need not be listed again."""
 
     def __post_init__(self) -> None:
         self.home = self.home.resolve()
@@ -68,7 +70,7 @@ class Project:
         url = self.config.remote.location()
         self.remote = Remote(url, uploads=self.config.remote.upload, progress=self._show) if url else None
         self.store = ArtifactStore(self.home / "store", self.remote)
-        self._fingerprint: str | None = None
+        self._fingerprint = self.listed.fingerprint if self.listed else None
         self._complete: dict[Place, Artifact] = {}
         self.models = NamedModels(self)
 
@@ -98,10 +100,17 @@ class Project:
 
     def listing(self) -> Listing:
         """List every recording in the configured folders, as it is now; unchanged files are not read again."""
-        listing, self._fingerprint = list_recordings(
-            self.config, self.home, self.cache, self.forgotten(), self.progress
-        )
+        self.listed = list_recordings(self.config, self.home, self.cache, self.forgotten(), self.progress)
+        self._fingerprint = self.listed.fingerprint
         self._look_again()
+        return self.listed.listing
+
+    def _take_listing(self) -> Listing:
+        """Return what was listed last, once and unless anything was forgotten since, or what is there now."""
+        if self.listed is None or self.forgotten().enter(self.listed.listing.fingerprint) != self.listed.fingerprint:
+            self.listing()
+        assert self.listed is not None
+        listing, self.listed = self.listed.listing, None
         return listing
 
     def forgotten(self) -> Forgotten:
@@ -205,7 +214,7 @@ class Project:
         if stage.partitioned != (split is not None):
             raise ArtifactError(f"{name} {'needs a' if stage.partitioned else 'has no'} split")
         self.models.require_fitting()
-        listings = [self.listing()] if name == MANIFEST else []
+        listings = [self._take_listing()] if name == MANIFEST else []
         config, models = self.models.config_of(stage), self.models.given_to(stage)
         deciding = self.input_contents(stage, split) | inputs_of(models)
         inputs = self._artifacts(stage.inputs, split)

@@ -26,7 +26,7 @@ from wakeword_pipeline.orchestration.due import CODE_VERSION_TAG, code_version
 from wakeword_pipeline.orchestration.faults import fault_in_words
 from wakeword_pipeline.orchestration.home import gpu_slot
 from wakeword_pipeline.orchestration.metadata import artifact_metadata, epoch_event, figures_metadata
-from wakeword_pipeline.orchestration.resources import ProjectResource
+from wakeword_pipeline.orchestration.resources import ProjectResource, current_build
 from wakeword_pipeline.tracking.trackers import EachEpoch, Tracker, Trackers
 from wakeword_pipeline.tracking.training_runs import TRAINED, TUNED, MlflowResource, Training
 from wakeword_pipeline.tracking.versions import mirror
@@ -61,7 +61,11 @@ def failures_in_words() -> Iterator[None]:
 def raw_audio(project: dg.ResourceParam[ProjectResource]) -> dg.DataVersion:
     """Return a hash of every recording's bytes and name as data version; unchanged files are not read again."""
     with failures_in_words():
-        return dg.DataVersion(project.open().fingerprint())
+        opened = project.open()
+        version = dg.DataVersion(opened.fingerprint())
+    if build := current_build.get():
+        build.listed = opened.listed  # of which the manifest is made next
+    return version
 
 
 observe_job = dg.define_asset_job(

@@ -109,6 +109,7 @@ class _Build:
         project = self._project
         if MANIFEST not in phase.assets:
             project.pinned_fingerprint = project.fingerprint()
+        project.listed = None  # what there is now is observed before a manifest is made
         bound = ProjectResource(
             config_path=str(self._config_path),
             home=str(project.home),

@@ -78,7 +78,10 @@ class ProjectResource:
             pinned_fingerprint=self.fingerprint,
             pinned_champion=self.champion,
             graph=build.graph if build else STAGES,
+            listed=build.listed if build else None,
         )
+        if build:
+            build.listed = None  # it may be large, and is taken once
         log_to_home(home)  # which is where a project may be
         return project
 
