@@ -4,7 +4,7 @@ A stage is a value of `Stage`, in a file of its own under `stages/`. Its `make` 
 Each of its checks gets the finished artifact and a `CheckRun`, and returns a `Verdict`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
@@ -126,19 +126,23 @@ class StageRun:
     content: str = ""
     """Hash of the result where that is not the bytes of its files, since the same may lie in files in several ways."""
 
-    def made_before(self, stage: "Stage", pattern: str) -> dict[Path, FileEntry]:
-        """Return the files, named by a pattern, of the newest artifact of this stage and split from other inputs.
+    def earlier(self, stage: "Stage") -> Iterator[Artifact]:
+        """Yield the whole artifacts of this stage and split by these settings, from whatever inputs; newest first."""
+        made = stage.version, stage.deciding_settings(self.config, self.split)
+        for card in reversed(self.store.cards(stage.name)):
+            if (card.code_version, card.config) == made and (artifact := self.store.find(stage.name, card.key)):
+                yield artifact
 
-        Versions, settings and device are those of this build. There are none while anything is forgotten: they may
-        hold it.
+    def made_before(self, stage: "Stage", pattern: str) -> dict[Path, FileEntry]:
+        """Return the files, named by a pattern, of the newest `earlier` artifact by these versions and this device.
+
+        There are none while anything is forgotten: they may hold it.
         """
         if self.recordings.forgotten().tombstones:
             return {}
-        settings = stage.deciding_settings(self.config, self.split)
-        wanted = (stage.version, settings, recorded_versions(), self.device_used)
-        for card in reversed(self.store.cards(stage.name)):
-            made = (card.code_version, card.config, card.versions, card.device)
-            if made == wanted and (artifact := self.store.find(stage.name, card.key)):
+        made = recorded_versions(), self.device_used
+        for artifact in self.earlier(stage):
+            if (artifact.versions, artifact.device) == made:
                 return {artifact.path / name: one for name, one in artifact.files.items() if fnmatch(name, pattern)}
         return {}
 

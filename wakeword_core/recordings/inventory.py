@@ -12,7 +12,8 @@ from wakeword_core.recordings.data_sets.files import Index
 from wakeword_core.recordings.health import header_faults, left_out
 from wakeword_core.recordings.labels import stated_labels
 from wakeword_core.recordings.manifest import describe, judged, quarantine_copies
-from wakeword_core.recordings.measuring import Measures, add_headers
+from wakeword_core.recordings.measures import Measures
+from wakeword_core.recordings.measuring import add_headers
 from wakeword_core.recordings.scan import Listing, ScanCache
 from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.summary import counts_of, source_facts

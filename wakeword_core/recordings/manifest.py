@@ -1,11 +1,10 @@
 """One row a recording: what it is, whether it is fit for use, who speaks in it, and which split it is in."""
 
-import base64
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,8 @@ from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.health import NOT_HEARD, SPAN_ROLES, Fault, header_faults, sound_faults
 from wakeword_core.recordings.health import left_out as left_out_by_people
 from wakeword_core.recordings.labels import labels_and_roles, nearly_wake_words, speaker_groups
-from wakeword_core.recordings.measuring import Measures, add_headers, add_sound
+from wakeword_core.recordings.measures import MEASURES, Measures, read_measures
+from wakeword_core.recordings.measuring import add_headers, add_sound
 from wakeword_core.recordings.row import RecordingRow, places_by_id, plain_rows, require_types, row_columns, row_schema
 from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
 from wakeword_core.recordings.sources import LeftOut
@@ -29,10 +29,12 @@ from wakeword_core.recordings.tables import SPAN
 from wakeword_core.workers.base import Workers
 from wakeword_core.workers.local import THIS_MACHINE
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 log = logging.getLogger(__name__)
 
 MANIFEST_FILE = "manifest.parquet"
-FINGERPRINTS = "fingerprints.parquet"
 SUMMARY = "summary.json"
 ROOTS = "roots.json"
 """Source -> folder that its paths begin at, by which a place is known again when its source has another name."""
@@ -77,12 +79,13 @@ def build_manifest(
     forgotten: Forgotten = NOTHING_FORGOTTEN,
     workers: Workers = THIS_MACHINE,
     listed: Listing | None = None,
+    earlier: "pa.Table | None" = None,
 ) -> ManifestSummary:
-    """Scan, measure, judge and split all recordings; writes MANIFEST_FILE, FINGERPRINTS and summary.json to `out`.
+    """Scan, measure, judge and split all recordings; writes MANIFEST_FILE, MEASURES and summary.json to `out`.
 
     What is `forgotten` has no row, since a row says whose voice it is: its number is all that is told.
     Unfit recordings stay in the manifest with status "quarantined" and a reason. Only recordings not seen before are
-    decoded.
+    decoded; the `earlier` measures of another manifest, and the cache, have what was found out of the others.
     A source that is missing or broken is left out and named in the summary; DataError when nothing is left,
     or with `missing_source: fail`. The sources of `config` are not looked at again where they were just `listed`.
     """
@@ -105,11 +108,13 @@ def build_manifest(
     rows, missing, near_labels = _described(listing, sources, config, phrase)
     forgotten_files, left_out = listing.forgotten, listing.left_out
     del listing, listed
-    measures, synthetic = Measures(rows["recording_id"]), sorted(source.name for source in sources if source.synthetic)
+    measures = Measures(rows["recording_id"], earlier)
+    synthetic = sorted(source.name for source in sources if source.synthetic)
     add_headers(rows, measures, sources, config.health, cache, progress, workers)
     faults = [left_out_by_people(rows), *header_faults(rows, config.health)]
     fit = ~np.logical_or.reduce([fault.rows for fault in faults])
     add_sound(rows, pd.Series(fit, rows.index), measures, sources, config.health, cache, progress, workers)
+    _write_table(measures.table(), out / MEASURES)
     del measures
     _put_stated_spans(rows)
     faults += sound_faults(rows, config.audio, config.health)
@@ -174,13 +179,10 @@ def readable_manifests(folders: Iterable[Path], columns: Sequence[str]) -> dict[
 
 def read_fingerprints(folder: Path) -> pd.DataFrame:
     """Read id, source, path, split and fingerprint (bytes) of the usable recordings of a manifest that have one."""
-    import pyarrow.parquet as pq
-
     rows = read_manifest(folder, columns=("recording_id", "source", "path", "split", "status"))
-    with reading(folder / FINGERPRINTS, "build the manifest again"):
-        table = pq.read_table(folder / FINGERPRINTS, page_checksum_verification=True)
-        table = table.replace_schema_metadata(None).to_pandas()
-    return rows.merge(table, on="recording_id")[["recording_id", "source", "path", "split", "fingerprint"]]
+    prints = read_measures(folder / MEASURES, ["recording_id", "fingerprint"]).to_pandas()
+    rows = rows.merge(prints[prints["fingerprint"].str.len() > 0], on="recording_id")
+    return rows[["recording_id", "source", "path", "split", "fingerprint"]]
 
 
 def quarantined(folder: Path) -> list[dict[str, str]]:
@@ -361,17 +363,13 @@ def quarantine_copies(rows: pd.DataFrame) -> None:
 
 def _write(rows: pd.DataFrame, out: Path) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(rows[list(COLUMNS)], row_schema(ManifestRow), preserve_index=False)
-    with replacing(out / MANIFEST_FILE) as part:
-        pq.write_table(table.replace_schema_metadata(None), part, write_page_checksum=True)
-    known = rows[(rows["status"] == "ok") & (rows["patches"] != "")]
-    prints = pa.table(
-        {
-            "recording_id": known["recording_id"],
-            "fingerprint": pa.array(map(base64.b64decode, known["patches"].tolist()), pa.binary()),
-        }
-    )
-    with replacing(out / FINGERPRINTS) as part:
-        pq.write_table(prints.replace_schema_metadata(None), part, write_page_checksum=True)
+    _write_table(table.replace_schema_metadata(None), out / MANIFEST_FILE)
+
+
+def _write_table(table: "pa.Table", path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    with replacing(path) as part:
+        pq.write_table(table, part, write_page_checksum=True)

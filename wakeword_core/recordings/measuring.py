@@ -5,11 +5,10 @@ import functools
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +23,7 @@ from wakeword_core.files import digest, hash_file
 from wakeword_core.progress import Progress
 from wakeword_core.python import library_versions
 from wakeword_core.recordings.health import MEGABYTE, SPAN_ROLES
+from wakeword_core.recordings.measures import FINGERPRINT, HEADER, LEVELS, SPEECH, Measures
 from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
 from wakeword_core.recordings.row import plain_rows
 from wakeword_core.recordings.scan import ScanCache
@@ -36,16 +36,10 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-HEADER = {"sample_rate": 0, "channels": 0, "frames": 0, "seconds": np.nan}
-LEVELS = {"peak": np.nan, "rms_dbfs": np.nan, "clipped_ratio": np.nan, "finite": True}
-SPEECH = {"speech_ratio": np.nan, "speech_start": np.nan, "speech_end": np.nan, "heard": np.nan}
-FINGERPRINT = {"patches": ""}
-"""Bytes in base64; empty where nothing can be told."""
 MEASURING_VERSION = 2
 """Raised when the same bytes give another header, other levels or another span of speech: they are measured again."""
 _DETECTOR_LIBRARIES = ("onnxruntime", "silero-vad", "soxr")
 _SAVE_SECONDS = 2.0
-_PUT_AT_ONCE = 4_096
 _MOST_AT_ONCE, _MOST_SECONDS_AT_ONCE = 32, 300.0
 """Recordings, and seconds of sound, that one task measures at most."""
 _SECONDS_A_HEADER, _SECONDS_A_SECOND = 0.001, 0.005
@@ -62,65 +56,6 @@ def _kind(name: str, *facts: Any) -> str:
     return f"{name} {digest([MEASURING_VERSION, decoder_versions(), *facts])[:_KIND_DIGITS]}"
 
 
-class Measures:
-    """Facts about the distinct recordings of a manifest: one array a fact, which a row finds by its recording."""
-
-    def __init__(self, recording_ids: pd.Series) -> None:
-        self._row_places, distinct = pd.factorize(recording_ids)
-        self._recording_ids: list[str] = distinct.tolist()
-        self._places = {recording_id: place for place, recording_id in enumerate(self._recording_ids)}
-
-    def recording_ids(self, rows: pd.Series) -> list[str]:
-        """Return the distinct recordings of the rows chosen by a mask, sorted: the cache finds neighbours faster."""
-        places = pd.unique(self._row_places[rows.to_numpy()])
-        return sorted(self._recording_ids[place] for place in places)
-
-    def column(self, defaults: Mapping[str, Any]) -> "Facts":
-        """Make room for the facts of one kind, none of them known."""
-        return Facts(self._places, self._row_places, defaults)
-
-
-class Facts:
-    """The facts of one kind, by recording; `error` among them is kept beside."""
-
-    def __init__(self, places: dict[str, int], row_places: np.ndarray, defaults: Mapping[str, Any]) -> None:
-        self._places, self._row_places, self._defaults = places, row_places, defaults
-        self._values = {
-            name: np.full(len(places), default, dtype=object if isinstance(default, str) else None)
-            for name, default in defaults.items()
-        }
-        self._errors: dict[int, str] = {}
-        self._known = np.zeros(len(places), dtype=bool)
-
-    def put(self, measured: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """Remember (recording, facts), some thousands at a time; what is not among the facts keeps its default."""
-        waiting = iter(measured)
-        while batch := list(islice(waiting, _PUT_AT_ONCE)):
-            places = [self._places[recording_id] for recording_id, _ in batch]
-            self._known[places] = True
-            for name, values in self._values.items():
-                values[places] = [facts.get(name, self._defaults[name]) for _, facts in batch]
-            self._errors.update(
-                (place, facts["error"]) for place, (_, facts) in zip(places, batch, strict=True) if "error" in facts
-            )
-
-    @property
-    def known(self) -> np.ndarray:
-        """Tell whether each row's recording has been measured, bool [rows]."""
-        return self._known[self._row_places]
-
-    def values(self, name: str) -> np.ndarray:
-        """Return a fact of each row, [rows]."""
-        return self._values[name][self._row_places]
-
-    def add_to(self, rows: pd.DataFrame, error_column: str = "") -> None:
-        """Add a column a fact to `rows`, and the errors if they have a column."""
-        for name in self._values:
-            rows[name] = self.values(name)
-        if error_column:
-            rows[error_column] = [self._errors.get(place, "") for place in self._row_places]
-
-
 def add_headers(
     rows: pd.DataFrame,
     measures: Measures,
@@ -132,8 +67,9 @@ def add_headers(
 ) -> None:
     """Add what the headers of readable files say: the columns of `HEADER`, and header_error."""
     readable = (rows["unread"] == "") & (rows["size"] > 0) & (rows["size"] <= health.max_file_mb * MEGABYTE)
-    header, kind = measures.column(HEADER), _kind("header")
-    header.put(cache.facts(kind, measures.recording_ids(readable)))
+    kind = _kind("header")
+    header = measures.column(kind, HEADER, readable)
+    header.put(cache.facts(kind, header.unknown(readable)))
     missing = rows[readable & ~header.known].drop_duplicates("recording_id")
     with _Saver(cache) as saved:
         measured = _map(_headers, _jobs(missing, sources), _SECONDS_A_HEADER * len(missing), workers)
@@ -161,10 +97,13 @@ def add_sound(
     spoken = rows["role"].isin(SPAN_ROLES)
     levels_kind, fingerprint_kind = _kind("levels"), _kind("fingerprint", FINGERPRINT_VERSION)
     speech_kind = _kind(f"speech {health.vad_threshold:g}", library_versions(_DETECTOR_LIBRARIES))
-    levels, speech, prints = (measures.column(defaults) for defaults in (LEVELS, SPEECH, FINGERPRINT))
-    levels.put(cache.facts(levels_kind, measures.recording_ids(fit)))
-    speech.put(cache.facts(speech_kind, measures.recording_ids(fit & spoken)))
-    prints.put(cache.facts(fingerprint_kind, measures.recording_ids(fit)))
+    levels = measures.column(levels_kind, LEVELS, fit)
+    speech = measures.column(speech_kind, SPEECH, fit & spoken)
+    prints = measures.column(fingerprint_kind, FINGERPRINT, fit)
+    levels.put(cache.facts(levels_kind, levels.unknown(fit)))
+    speech.put(cache.facts(speech_kind, speech.unknown(fit & spoken)))
+    remembered = cache.facts(fingerprint_kind, prints.unknown(fit))
+    prints.put((one, {"fingerprint": base64.b64decode(facts["patches"])}) for one, facts in remembered)
     peaks = levels.values("peak")
     unfit = levels.known & (np.isnan(peaks) | (peaks > LOUDEST))  # broken or no sound: there is nothing more to find
     needed = fit & (~levels.known | (~unfit & (~prints.known | (spoken & ~speech.known))))
@@ -185,12 +124,11 @@ def add_sound(
                 speech.put([(recording_id, sound.speech)])
                 saved.add(recording_id, speech_kind, sound.speech)
             if sound.fingerprint is not None:
-                patches = {"patches": base64.b64encode(sound.fingerprint).decode()}
-                prints.put([(recording_id, patches)])
-                saved.add(recording_id, fingerprint_kind, patches)
+                prints.put([(recording_id, {"fingerprint": sound.fingerprint})])
+                text = base64.b64encode(sound.fingerprint).decode()
+                saved.add(recording_id, fingerprint_kind, {"patches": text})
     levels.add_to(rows, "levels_error")
     speech.add_to(rows)
-    prints.add_to(rows)
     rows.loc[~spoken, ["speech_ratio", "speech_start", "speech_end"]] = np.nan
 
 

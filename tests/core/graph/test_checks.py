@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from wakeword_core.config import Config
@@ -13,6 +14,7 @@ from wakeword_core.files import digest, write_json
 from wakeword_core.graph.project import Project
 from wakeword_core.graph.stage import Check, CheckRun, Verdict
 from wakeword_core.graph.stages import STAGES
+from wakeword_core.recordings.measures import FINGERPRINT, HEADER, LEVELS, MEASURES, SPEECH, Measures
 from wakeword_core.recordings.near_duplicates import SIZE
 from wakeword_core.store.artifacts import Artifact, ArtifactStore, Build
 
@@ -99,13 +101,15 @@ def test_copies_in_two_splits_are_a_warning_that_names_them(project: Project) ->
         {"recording_id": list("abcd"), "source": "kitchen", "path": ["1.wav", "2.wav", "3.wav", "4.wav"]}
     )
     rows = rows.assign(split=["train", "test", "val", "train"], status="ok")
-    prints = pd.DataFrame(
-        {"recording_id": list("abcd"), "fingerprint": [sounds[one].tobytes() for one in (0, 1, 0, 2)]}
-    )
+    measures = Measures(rows["recording_id"])
+    for defaults in (HEADER, LEVELS, SPEECH):
+        measures.column(str(defaults), defaults, rows["status"] == "ok")
+    prints = {name: {"fingerprint": sounds[one].tobytes()} for name, one in zip("abcd", (0, 1, 0, 2), strict=True)}
+    measures.column("fingerprint", FINGERPRINT, rows["status"] == "ok").put(prints.items())
 
     def make(build: Build) -> None:
         rows.to_parquet(build.path / "manifest.parquet")
-        prints.to_parquet(build.path / "fingerprints.parquet")
+        pq.write_table(measures.table(), build.path / MEASURES)
 
     found, _ = project.store.build("raw_manifest", {}, {}, "1", make)
     check = check_of("raw_manifest", "no_copies_across_splits")

@@ -1,5 +1,6 @@
 """The manifest. One row a recording: what it is, whose voice, how healthy, which split; nothing is dropped silently."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from wakeword_core.store.artifacts import Artifact
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
 
 FORGOTTEN_FACET = "forgotten"
 """A facet of manifests that were made while anything was forgotten, by which a lost list of that is noticed."""
@@ -45,7 +49,6 @@ def make(run: StageRun) -> None:
     """Measure every recording, judge its health, and give each speaker group a split."""
     from wakeword_core.recordings.health_picture import health_picture
     from wakeword_core.recordings.manifest import (
-        FINGERPRINTS,
         ROOTS,
         SUMMARY,
         build_manifest,
@@ -54,6 +57,7 @@ def make(run: StageRun) -> None:
         sources_facet,
         split_facets,
     )
+    from wakeword_core.recordings.measures import MEASURES
 
     config, forgotten = run.config, run.recordings.forgotten()
     sources = all_sources(config.data.sources, run.inputs.get("synthetic_speech"))
@@ -68,9 +72,10 @@ def make(run: StageRun) -> None:
         forgotten,
         run.workers,
         run.recordings.listing(),
+        _measured_before(run),
     )
     # the first follows from the recordings, but for the rounding of another processor; the others decide nothing
-    run.volatile = {FINGERPRINTS, SUMMARY, ROOTS}
+    run.volatile = {MEASURES, SUMMARY, ROOTS}
     write_json(run.out / ROOTS, {source.name: str(source.root.absolute()) for source in sources})
     (run.out / "health_picture.png").write_bytes(health_picture(summary))
     run.figures = asdict(summary)
@@ -87,6 +92,18 @@ def make(run: StageRun) -> None:
     }
     if forgotten.digest:
         run.facets[FORGOTTEN_FACET] = forgotten.digest
+
+
+def _measured_before(run: StageRun) -> "pa.Table | None":
+    """Return what was measured for the last manifest, of which only recordings that are there now are looked up."""
+    from wakeword_core.recordings.measures import MEASURES, read_measures
+
+    for manifest in run.earlier(STAGE):
+        try:
+            return read_measures(manifest.file(MEASURES))
+        except ArtifactError as error:
+            log.warning("what the last manifest has measured is looked up or measured again: %s", error)
+    return None
 
 
 def captured_facet(rows: "pd.DataFrame", sources: Collection[str]) -> dict[str, str]:
@@ -252,12 +269,13 @@ def _known_to_differ(rows: "pd.DataFrame", similarity: float, run: CheckRun) -> 
     """Tell which recordings were in their splits when all were last compared and none was like another, if any were."""
     import pandas as pd
 
-    from wakeword_core.recordings.manifest import FINGERPRINTS, read_fingerprints
+    from wakeword_core.recordings.manifest import read_fingerprints
+    from wakeword_core.recordings.measures import MEASURES
     from wakeword_core.recordings.row import plain_rows
 
     columns = ["recording_id", "split", "fingerprint"]
     for earlier, found in reversed(run.passed_by()):
-        if found.figures.get("similarity") != similarity or not earlier.file(FINGERPRINTS).exists():
+        if found.figures.get("similarity") != similarity or not earlier.file(MEASURES).exists():
             continue
         try:
             before = set(plain_rows(read_fingerprints(earlier.path)[columns]))
@@ -302,7 +320,7 @@ def data_as_before(manifest: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="raw_manifest",
-    version="9",
+    version="10",
     make=make,
     inputs=(Input(RAW_AUDIO), Input("synthetic_speech")),
     settings=("phrase", "seed", "data"),
