@@ -26,7 +26,9 @@ def _own_surroundings(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     before = {name: (list(logging.getLogger(name).handlers), logging.getLogger(name).level) for name in _LOGGERS}
     for name in _LOGGERS:
-        logging.getLogger(name).propagate = True
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True  # those of a fixture that several tests share would write, too
+        logger.setLevel(logging.NOTSET)
     yield
     for name, (handlers, level) in before.items():
         logger = logging.getLogger(name)

@@ -66,6 +66,9 @@ def _recognised(packages: Mapping[str, str], extra: str) -> Need:
 
 
 NEEDS = (
+    Need("making a model", lambda c: True,
+         {"torch": "torch", "h5py": "h5py", "pandas": "pandas", "pyarrow": "pyarrow", "sklearn": "scikit-learn"},
+         "train", "use one that another machine has made"),
     Need("a source on the hub (hf://)", lambda c: any(source.is_hub for source in c.data.sources),
          {"datasets": "datasets"}, "datasets", "leave it out of data.sources"),
     Need("remote.url", lambda c: bool(c.remote.location()), {"obstore": "obstore"}, "remote", "set it to null"),

@@ -60,6 +60,7 @@ STALE: dict[str, tuple[str, ...]] = {
     "features.augment.level_dbfs": (TRAINING_ROWS, JUDGE),
     "features.augment.room_share": (TRAINING_ROWS, JUDGE),
     "training": (TRAINED, TUNED),
+    "training.seed": (TRAINED, TUNED, JUDGE),
     "training.loss.plugin": (),  # of another kind of loss
     "training.teacher": (),  # of teachers, which there are none of
     "training.teacher.models": (TRAINED, TUNED),  # the rest of the group counts then

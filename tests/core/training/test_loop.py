@@ -194,7 +194,7 @@ def test_learning_rate_follows_the_steps_not_the_loss(tmp_path: Path) -> None:
 
 def test_same_seed_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     for name, seed, its_own in (("a", 1, None), ("b", 1, None), ("c", 2, None), ("d", 1, 2)):
-        config = config_for(schedule={"epochs": 2}, seed=its_own).model_copy(update={"seed": seed})
+        config = config_for(schedule={"epochs": 2}).changed({"seed": seed, "training.seed": its_own})
         train(TRAIN, VAL, CMVN, config, tmp_path / name)
     assert same_weights(tmp_path / "a", tmp_path / "b")
     assert not same_weights(tmp_path / "a", tmp_path / "c")
