@@ -81,6 +81,7 @@ def test_a_mislabelled_recording_is_labelled_rightly_by_the_next_manifest_until_
     assert asking.post("/reviews", json=said).json()["state"] == "no"
     assert asking.post("/reviews", json={**said, "name": ids["two"], "state": "left_out"}).status_code == 200
 
+    corrected = project(folder, "data.corrections=corrections.csv")
     built, _ = corrected.build("raw_manifest")
     assert built.key != first.key
     rows = read_manifest(built.path, usable=False).set_index("path")
@@ -92,7 +93,7 @@ def test_a_mislabelled_recording_is_labelled_rightly_by_the_next_manifest_until_
 
     table.write_text(f"{','.join(COLUMNS)}\n")
     (folder / "words" / "moved.wav").rename(folder / "words" / "cat.wav")
-    again, now = corrected.build("raw_manifest")
+    again, now = project(folder, "data.corrections=corrections.csv").build("raw_manifest")
     assert not now and again.key == first.key and again.content == first.content
 
 

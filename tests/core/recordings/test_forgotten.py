@@ -100,7 +100,7 @@ def test_a_forgotten_speaker_stays_forgotten_under_another_name(
 def test_a_manifest_is_made_of_what_was_just_listed_unless_something_was_forgotten_since(
     source, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wakeword_core.graph import project as module
+    from wakeword_core.graph import listing as module
 
     listings: list[object] = []
     monkeypatch.setattr(module, "scan", lambda *given, **more: listings.append(given) or scan(*given, **more))
