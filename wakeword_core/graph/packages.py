@@ -53,7 +53,7 @@ def _trackers(name: str) -> Need:
 def _whisper_judge(setting: str, packages: Mapping[str, str], *, in_a_folder: bool) -> Need:
     def wanted(config: Config) -> bool:
         judge = config.judge
-        return judge.encoder == "whisper" and (judge.encoder_folder is not None) is in_a_folder
+        return judge.enabled and judge.encoder == "whisper" and (judge.encoder_folder is not None) is in_a_folder
 
     return Need(setting, wanted, packages, "ears", _NO_JUDGE, _ENCODING)
 
@@ -88,7 +88,7 @@ NEEDS = (
          (JUDGE, OPENWAKEWORD)),
     _whisper_judge("judge.encoder whisper", _WHISPER, in_a_folder=False),
     _whisper_judge("judge.encoder whisper", {"faster_whisper": "faster-whisper"}, in_a_folder=True),
-    Need("judge.encoder transformers", lambda c: c.judge.encoder == "transformers",
+    Need("judge.encoder transformers", lambda c: c.judge.enabled and c.judge.encoder == "transformers",
          {"transformers": "transformers"}, "transformers", _NO_JUDGE, _ENCODING),
     _recognised(_WHISPER, "ears"),
     _recognised({"espeakng_loader": "espeakng-loader"}, "speech"),

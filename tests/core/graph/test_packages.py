@@ -79,6 +79,13 @@ def test_all_that_is_missing_is_told_at_once(tmp_path, lacking) -> None:
     assert "[transformers]" in second and "set judge.enabled to false" in second
 
 
+@pytest.mark.parametrize(("settings", "module"), [(WHISPER, "faster_whisper"), (ON_FOLDER, "transformers")])
+def test_without_a_judge_its_encoder_needs_nothing(tmp_path, lacking, settings, module) -> None:
+    lacking(module)
+    config = Config.model_validate({"judge": {**settings["judge"], "enabled": False}})
+    require_packages(Project(config, tmp_path))
+
+
 def test_what_is_complete_or_not_to_be_built_needs_nothing(monkeypatch, tmp_path, lacking) -> None:
     lacking("transformers")
     project = Project(Config.model_validate(ON_FOLDER), tmp_path)
