@@ -39,6 +39,16 @@ def test_an_encoder_gives_as_many_steps_as_it_says_each_clip_by_itself(tmp_path,
     assert encoder.encode(longer).shape[1] == encoder.steps_of(longer.shape[1])
 
 
+def test_weights_of_16_bits_are_computed_with_in_32(tmp_path):
+    from transformers import AutoModel
+
+    folder, clips = save_encoder(tmp_path / "encoder"), sound(1, WINDOW_SAMPLES)
+    numbers = open_encoder("transformers", folder).encode(clips)
+    AutoModel.from_pretrained(folder).half().save_pretrained(folder)
+    rounded = open_encoder("transformers", folder).encode(clips)
+    assert rounded.dtype == np.float32 and 0 < np.abs(rounded - numbers).max() < 0.02
+
+
 def test_a_clip_is_levelled_only_where_the_model_was_trained_so(tmp_path):
     levelled, plain = (
         open_encoder("transformers", save_encoder(tmp_path / str(wanted), do_normalize=wanted))

@@ -94,7 +94,9 @@ def load(folder: Path, content: str, threads: int) -> TransformersEncoder:
             raise ValueError(f"its weights lack {missing[0]}")
     except Exception as error:  # those of the library, at settings of anybody, have no common base
         raise ArtifactError(f"{folder} cannot be used as an encoder ({reason_of(error)}); {WANTED}") from error
-    return TransformersEncoder(model.eval(), bool(extraction.get("do_normalize", False)), licence_of(folder), content)
+    return TransformersEncoder(
+        model.eval().float(), bool(extraction.get("do_normalize", False)), licence_of(folder), content
+    )
 
 
 def _require_rate(config: dict[str, Any], extraction: dict[str, Any]) -> None:
