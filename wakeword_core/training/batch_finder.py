@@ -84,7 +84,7 @@ def find_batch(
         (rows,) = within_memory([train], config.compute)
         rows, said = on_device(rows, device), None if teacher is None else teacher.to(device)
         before = psutil.Process().memory_info().rss / _GIGABYTE
-        size, end = _FEWEST, f"{_FEWEST} are as many as there are windows of training"
+        size = _FEWEST
         while not trials or size <= min(len(train), _MOST):
             wanted = before if not trials else before + 2 * (trials[-1].memory_gb - before)
             tried = (
@@ -96,8 +96,9 @@ def find_batch(
                 break
             trials.append(tried)
             progress("batches", size, _MOST)
-            end = f"{size * 2} are more than there are windows of training, or than training.sampling.batch_size may be"
             size *= 2
+        else:
+            end = f"{size} are more than there are windows of training, or than training.sampling.batch_size may be"
     if not trials:
         raise ConfigError(f"{end}; take a smaller model, or raise compute.memory_gb")
     return BatchTest(tuple(trials), end)
@@ -121,7 +122,7 @@ def _try(
     size, usage = config.training.sampling.batch_size, Usage(torch.device(device))
     try:
         run = new_run(rows, cmvn, config, device, "", start_from)
-        sampler = Sampler(rows, config.labels, config.training, config.seed)
+        sampler = Sampler(rows, config.labels, config.training, config.training_seed)
         run.train_mode()
         with (
             _watching(usage),
