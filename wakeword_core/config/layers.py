@@ -32,11 +32,6 @@ class LayerConfig(Settings):
     )
 
     @property
-    def weighted(self) -> bool:
-        """Whether it has weights, a norm and an activation."""
-        return self.kind in (*_CONVOLUTIONS, "dense")
-
-    @property
     def seen(self) -> tuple[int, int]:
         """Bands and steps that it sees, if it does not see all."""
         return self.kernel or ((2, 2) if self.kind in _POOLS else (3, 3))
