@@ -224,12 +224,13 @@ def goals(metrics: Mapping[str, Any], computing: Computing | None) -> list[Goal]
     def p95(time: ChunkTime | None) -> float | None:
         return None if time is None else time.p95
 
+    has_second = "second" in metrics["cascade"]
     second = [Goal.of("computing of the second judge, on a server", 150.0, p95(computing.second), "ms")]
     return [
         Goal.of("computing of the model, at the edge", 50.0, p95(computing.sentry), "ms"),
         Goal.of("computing of the judge, on a server", 150.0, p95(computing.judge), "ms"),
-        *(second if "second" in metrics["cascade"] else []),
-        Goal.of("computing of both", 200.0, p95(computing.both), "ms"),
+        *(second if has_second else []),
+        Goal.of(f"computing of {_PAIR if has_second else _BOTH}", 200.0, p95(computing.both), "ms"),
         Goal.of("background that the judge does not hear", 90.0, 100 * metrics["cascade"]["filtered"], "%"),
     ]
 
