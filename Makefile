@@ -1,8 +1,9 @@
 # Each target does its own set-up in .venv; a second call finds the stamp and installs nothing.
 # ARGS passes options on: make run ARGS='--phrase "hello house"'
 
-# The first of these that there is; a name alone may be a shim behind which there is none.
-PYTHON ?= $(shell for minor in 11 12 13; do python3.$$minor -c '' 2>/dev/null && echo python3.$$minor && break; done)
+# The first of these that there is; a name alone may be a shim behind which there is none. It has to be a name: a line
+# that began with the option after it would have its failures ignored by make.
+PYTHON ?= $(or $(shell for minor in 11 12 13; do python3.$$minor -c '' 2>/dev/null && echo python3.$$minor && break; done),python3.11)
 VENV := .venv
 BIN := $(VENV)/bin/python
 # The stamp's name changes with what is to be installed and with the folder, since a moved venv has to be linked again.
@@ -90,7 +91,7 @@ clean:
 
 $(BIN):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
-		echo "Python 3.11, 3.12 or 3.13 is needed, and $(or $(PYTHON),python3.11) is none: install one, or say PYTHON=/path/to/python3.12"; exit 1; }
+		echo "Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is none: install one, or say PYTHON=/path/to/python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 		rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment: on Debian, install $(notdir $(PYTHON))-venv"; exit 1; }
 

@@ -1,6 +1,8 @@
 """Documents name what is there."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from operator import attrgetter
 from pathlib import Path
@@ -74,6 +76,20 @@ def test_pythons_that_are_promised_are_those_that_are_tried():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
     assert promised == workflow["jobs"]["test"]["strategy"]["matrix"]["python-version"]
     assert project["requires-python"] == f">={promised[0]}"
+
+
+def test_where_there_is_no_python_make_says_what_it_needs(tmp_path):
+    for name in ("sh", "cat", "cksum", "cut", "df", "awk"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    done = subprocess.run(
+        [shutil.which("make"), f"--file={ROOT / 'Makefile'}", ".venv/bin/python"],
+        cwd=tmp_path,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode and "Python 3.11, 3.12 or 3.13 is needed" in done.stdout
+    assert "virtual environment" not in done.stdout
 
 
 @pytest.fixture(scope="module")
