@@ -91,8 +91,8 @@ def rooms_fit(shards: Artifact, run: CheckRun) -> Verdict:
     listed_few = "; ".join(wrong[:_ROOMS_NAMED])
     return Verdict(
         False,
-        f"{len(wrong)} of {count} recordings of rooms are not fit to be mixed in: {listed_few}; leave them out, or cut "
-        "and record them anew",
+        f"{len(wrong)} of {count} recordings of rooms are not fit to be mixed in: {listed_few}; leave them out, cut "
+        "them or record them anew",
         {"rooms": rooms},
     )
 
