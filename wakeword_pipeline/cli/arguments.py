@@ -21,6 +21,10 @@ Home = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file. \\[default: wakeword.yaml]")]
+LastConfig = Annotated[
+    Path | None,
+    typer.Option("--config", help="Configuration file. \\[default: the one last run on the home, else wakeword.yaml]"),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option(

@@ -7,8 +7,8 @@ import typer
 from wakeword_core.errors import ConfigError
 from wakeword_pipeline.cli.arguments import (
     AsJson,
-    ConfigFile,
     Home,
+    LastConfig,
     Model,
     Reason,
     Settings,
@@ -38,7 +38,7 @@ def lineage(
 
 @commands.command(rich_help_panel=_PANEL)
 def verify(
-    model: Model, config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False
+    model: Model, config: LastConfig = None, home: Home = None, settings: Settings = None, as_json: AsJson = False
 ) -> None:
     """Check that a model file is unaltered, from this home, and what would be built now; exit with 1 if not."""
     from wakeword_pipeline.cli.commands.verify import verify_model
@@ -47,7 +47,7 @@ def verify(
 
 
 @commands.command(rich_help_panel=_PANEL)
-def models(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
+def models(config: LastConfig = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """List every model of the project: champion, candidate, refused or retired, and why."""
     from wakeword_pipeline.cli.commands.models import show_models
 
@@ -59,7 +59,7 @@ def promote(
     key: Annotated[str, typer.Argument(help="The key of a model, or its beginning, as `wakeword models` shows it.")],
     force: Annotated[bool, typer.Option("--force", help="Overrule the registry's gate; needs --reason.")] = False,
     reason: Reason = "",
-    config: ConfigFile = None,
+    config: LastConfig = None,
     home: Home = None,
     settings: Settings = None,
 ) -> None:
@@ -70,7 +70,7 @@ def promote(
 
 
 @commands.command(rich_help_panel=_PANEL)
-def rollback(reason: Reason = "", config: ConfigFile = None, home: Home = None, settings: Settings = None) -> None:
+def rollback(reason: Reason = "", config: LastConfig = None, home: Home = None, settings: Settings = None) -> None:
     """Make the previous champion champion again. The present one does not come back by itself."""
     from wakeword_pipeline.cli.commands.models import roll_back
 
@@ -94,7 +94,7 @@ def forget(
         bool, typer.Option("--purge", help="Delete everything that was made from it, after asking.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes.")] = False,
-    config: ConfigFile = None,
+    config: LastConfig = None,
     home: Home = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -114,7 +114,7 @@ def gc(
         bool, typer.Option("--compact", help="Before that, write shards and features anew without dead rows.")
     ] = False,
     remote: Annotated[bool, typer.Option("--remote", help="Look at the remote instead of the home.")] = False,
-    config: ConfigFile = None,
+    config: LastConfig = None,
     home: Home = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -132,7 +132,7 @@ def gc(
 
 
 @commands.command(rich_help_panel=_PANEL)
-def push(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
+def push(config: LastConfig = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """Upload the artifacts of the present recordings and settings to the remote, for other machines."""
     from wakeword_pipeline.cli.commands.remote import push_artifacts
 
@@ -140,7 +140,7 @@ def push(config: ConfigFile = None, home: Home = None, settings: Settings = None
 
 
 @commands.command(rich_help_panel=_PANEL)
-def pull(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
+def pull(config: LastConfig = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """Fetch the artifacts of the present recordings and settings from the remote, as far as it has them."""
     from wakeword_pipeline.cli.commands.remote import pull_artifacts
 

@@ -10,6 +10,7 @@ from wakeword_pipeline.cli.arguments import (
     ConfigFile,
     Device,
     Home,
+    LastConfig,
     Settings,
     project_options,
 )
@@ -59,7 +60,7 @@ def run(
 
 @commands.command(rich_help_panel=_PANEL)
 def ui(
-    config: ConfigFile = None,
+    config: LastConfig = None,
     home: Home = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; others than this machine's need a token.")
@@ -82,7 +83,7 @@ def ui(
 
 
 @commands.command(rich_help_panel=_PANEL)
-def status(config: ConfigFile = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
+def status(config: LastConfig = None, home: Home = None, settings: Settings = None, as_json: AsJson = False) -> None:
     """Show for each asset whether it is fresh, stale (and why) or missing."""
     from wakeword_pipeline.cli.commands.status import show_status
 
@@ -94,7 +95,7 @@ def sources(config: ConfigFile = None, home: Home = None, settings: Settings = N
     """Show what each source of recordings holds, and what of it is refused and why, before anything is built."""
     from wakeword_pipeline.cli.commands.sources import show_sources
 
-    show_sources(project_options(config, home, settings), as_json=as_json)
+    show_sources(project_options(config_path(config), home, settings), as_json=as_json)
 
 
 @commands.command(rich_help_panel=_PANEL)

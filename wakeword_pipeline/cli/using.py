@@ -12,10 +12,10 @@ from wakeword_pipeline.cli.arguments import (
     AsJson,
     Audio,
     AudioOrFolders,
-    ConfigFile,
     Device,
     Home,
     Keep,
+    LastConfig,
     Model,
     Sensitivity,
     Settings,
@@ -200,7 +200,7 @@ def serve(
     follow_champion: Annotated[
         bool, typer.Option("--follow-champion", help="Serve each new champion of the home as soon as it is champion.")
     ] = False,
-    config: ConfigFile = None,
+    config: LastConfig = None,
     home: Home = None,
     settings: Settings = None,
 ) -> None:
@@ -251,7 +251,7 @@ def review(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 8766,
-    config: ConfigFile = None,
+    config: LastConfig = None,
     home: Home = None,
     settings: Settings = None,
 ) -> None:
@@ -278,7 +278,7 @@ def export(
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder with other files, over those of the same names.")
     ] = False,
-    config: ConfigFile = None,
+    config: LastConfig = None,
     home: Home = None,
     settings: Settings = None,
     as_json: AsJson = False,

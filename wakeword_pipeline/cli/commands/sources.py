@@ -39,7 +39,10 @@ def show_sources(options: ProjectOptions, *, as_json: bool) -> None:
         return
     console = Console(highlight=False)
     if not found:
-        console.print("There are no sources of recordings; add one under data.sources.")
+        console.print(
+            Text(printable(f"{options.config} has no sources of recordings; add one under data.sources.")),
+            soft_wrap=True,
+        )
     for holding in found:
         _print(console, holding)
 

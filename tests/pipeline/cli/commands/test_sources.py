@@ -107,7 +107,19 @@ def test_json_has_all_of_it_and_a_broken_source_stops_nothing(
 
 def test_no_sources_is_said(project: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
     (tmp_path / "wakeword.yaml").write_text("phrase: hey robin\n")
-    assert printed(monkeypatch, capsys).strip() == "There are no sources of recordings; add one under data.sources."
+    said = "wakeword.yaml has no sources of recordings; add one under data.sources."
+    assert printed(monkeypatch, capsys).strip() == f"{tmp_path}/{said}"
+
+
+def test_what_is_to_be_built_is_shown_and_not_what_was_last_run(
+    project: list[str], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.delenv("WAKEWORD_CONFIG")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "demo.yaml").write_text("phrase: hello house\n")
+    (tmp_path / "home" / "last.json").write_text(json.dumps({"config": str(tmp_path / "home" / "demo.yaml")}))
+    assert "commands" in printed(monkeypatch, capsys) and "left" in printed(monkeypatch, capsys)
 
 
 def test_a_recording_of_a_data_set_is_forgotten_by_its_path(
