@@ -20,8 +20,16 @@ from wakeword_core.recordings.health import left_out as left_out_by_people
 from wakeword_core.recordings.labels import labels_and_roles, nearly_wake_words, speaker_groups
 from wakeword_core.recordings.measures import MEASURES, Measures, read_measures
 from wakeword_core.recordings.measuring import add_headers, add_sound
-from wakeword_core.recordings.row import RecordingRow, places_by_id, plain_rows, require_types, row_columns, row_schema
-from wakeword_core.recordings.scan import Listing, ScanCache, hash_rows, scan
+from wakeword_core.recordings.row import (
+    RecordingRow,
+    hash_table,
+    places_by_id,
+    plain_rows,
+    require_types,
+    row_columns,
+    row_schema,
+)
+from wakeword_core.recordings.scan import Listing, ScanCache, scan
 from wakeword_core.recordings.sources import LeftOut
 from wakeword_core.recordings.splits import check_classes, split_recordings
 from wakeword_core.recordings.summary import ManifestSummary, counted, counts_of, source_facts, summarize
@@ -201,7 +209,7 @@ def split_facets(frame: pd.DataFrame) -> dict[str, str]:
     facets: dict[str, str] = {}
     for split in SPLITS:
         chosen = (frame["split"] == split) & (frame["status"] == "ok")
-        facets[split] = hash_rows(frame.loc[chosen, list(row_columns())].sort_values("recording_id"))
+        facets[split] = hash_table(frame.loc[chosen, list(row_columns())].sort_values("recording_id"))
     return facets
 
 
@@ -210,7 +218,7 @@ def sources_facet(frame: pd.DataFrame) -> str:
     counted = frame.groupby(["source", "licence", "split"]).agg(
         recordings=("recording_id", "size"), seconds=("seconds", "sum"), speakers=("speaker", "nunique")
     )
-    return hash_rows(counted.round(3).reset_index())
+    return hash_table(counted.round(3).reset_index())
 
 
 def check_manifest(frame: pd.DataFrame, labels: Sequence[str]) -> list[str]:

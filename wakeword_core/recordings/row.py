@@ -1,12 +1,18 @@
 """What is known of a recording wherever it is listed or kept: one row for the manifest, the shards and mined clips."""
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
+
+from wakeword_core.files import canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+_HASHED_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,23 @@ def row_columns(row: type[RecordingRow] = RecordingRow) -> tuple[str, ...]:
 def plain_rows(frame: "pd.DataFrame") -> Iterator[tuple[Any, ...]]:
     """Yield the rows of a table as tuples of Python's values: where they are text, pandas takes three times as long."""
     return zip(*(frame[name].tolist() for name in frame.columns), strict=True)
+
+
+def hash_rows(rows: Iterable[Sequence[Any]]) -> str:
+    """Hash rows as JSON lists (SHA-256, hex), with a part in memory at a time."""
+    total, between, waiting = hashlib.sha256(b"["), b"", iter(rows)
+    while part := list(islice(waiting, _HASHED_AT_ONCE)):
+        total.update(between + canonical_json(part)[1:-1].encode())
+        between = b","
+    total.update(b"]")
+    return total.hexdigest()
+
+
+def hash_table(frame: "pd.DataFrame") -> str:
+    """Hash the rows of a table as `hash_rows` does, missing values as null."""
+    parts = (frame.iloc[start : start + _HASHED_AT_ONCE] for start in range(0, len(frame), _HASHED_AT_ONCE))
+    rows = chain.from_iterable(map(plain_rows, parts))
+    return hash_rows([None if one != one else one for one in row] for row in rows)
 
 
 def places_by_id(rows: "pd.DataFrame") -> dict[str, str]:

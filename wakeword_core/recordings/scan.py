@@ -1,6 +1,5 @@
 """Which recordings there are in all sources, by the hash of their bytes; an unchanged tree is never read again."""
 
-import hashlib
 import json
 import logging
 import os
@@ -19,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from wakeword_core.config import SourceConfig
 from wakeword_core.cores import available_cores, map_in_threads
 from wakeword_core.errors import DataError
-from wakeword_core.files import canonical_json, digest, hash_file, parse_json
+from wakeword_core.files import digest, hash_file, parse_json
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.corrections import Correction
 from wakeword_core.recordings.data_sets.files import unpacked_of
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.recordings.labels import speaker_groups
-from wakeword_core.recordings.row import plain_rows
+from wakeword_core.recordings.row import hash_rows, hash_table
 from wakeword_core.recordings.sources import LeftOut, SourceFile, State, find_recordings, locate
 from wakeword_core.recordings.tables import read_table
 
@@ -49,7 +48,6 @@ _DAMAGED = "damaged-"
 _ASKED_AT_ONCE = 500
 _READ_AT_ONCE = 4_096
 _SAVE_EVERY = 2_000
-_HASHED_AT_ONCE = 4_096
 _NOTHING = ("", *State(), "")
 """What comes after the last row of the cache."""
 _COLUMNS = {"source": "str", "path": "str", "recording_id": "str", "size": "int64", "error": "str"}
@@ -270,21 +268,14 @@ def scan(
             columns[name] += values
         if table is not None:
             stated[files.source.name] = table.drop(columns="path")
-    rows = zip(columns["source"], columns["path"], columns["recording_id"], strict=True)
-    fingerprint = _hash_parts(iter(lambda: list(islice(rows, _HASHED_AT_ONCE)), []))
+    fingerprint = hash_rows(zip(columns["source"], columns["path"], columns["recording_id"], strict=True))
     if failed or stated:
-        fingerprint = digest([fingerprint, failed, {name: hash_rows(frame) for name, frame in stated.items()}])
+        fingerprint = digest([fingerprint, failed, {name: hash_table(frame) for name, frame in stated.items()}])
     corrected = {name: corrections[name] for name in sorted(corrections.keys() & columns["recording_id"])}
     if corrected:
         fingerprint = digest([fingerprint, [one.revision for one in corrected.values()]])
     silenced -= forgotten.recordings
     return Listing(columns, fingerprint, stated, failed, forgotten_files, left_out, corrected, frozenset(silenced))
-
-
-def hash_rows(frame: "pd.DataFrame") -> str:
-    """Hash a frame's rows as JSON lists, missing values as null (SHA-256, hex), with a part in memory at a time."""
-    parts = (frame.iloc[start : start + _HASHED_AT_ONCE] for start in range(0, len(frame), _HASHED_AT_ONCE))
-    return _hash_parts([[None if one != one else one for one in row] for row in plain_rows(part)] for part in parts)
 
 
 def _listed(source: SourceConfig, cache: ScanCache) -> _Listed:
@@ -360,16 +351,6 @@ def _remembered(root: Path, files: Sequence[SourceFile], cache: ScanCache) -> li
             known = next(rows, _NOTHING)
         hashes.append(known[-1] if known[0] == path and not error and known[1:-1] == state else None)
     return hashes
-
-
-def _hash_parts(parts: Iterable[Sequence[Sequence[Any]]]) -> str:
-    """SHA-256 (hex) of rows as JSON lists, of which a part comes at a time: the same however they are cut."""
-    total, between = hashlib.sha256(b"["), b""
-    for rows in filter(None, parts):
-        total.update(between + canonical_json(rows)[1:-1].encode())
-        between = b","
-    total.update(b"]")
-    return total.hexdigest()
 
 
 def _value_or_none(text: Any) -> Any:

@@ -7,6 +7,7 @@ from sound_files import make, source
 from wakeword_core.errors import DataError
 from wakeword_core.files import digest, hash_file
 from wakeword_core.recordings import scan as module
+from wakeword_core.recordings.row import hash_rows, hash_table
 from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.recordings.sources import find_recordings
 
@@ -298,7 +299,7 @@ def test_rows_are_hashed_as_json_however_many(count):
     """4,096 are hashed at once."""
     frame = pd.DataFrame({"a": ["x", "é", '"'] * 4_000, "b": [1.5, None, 2.0] * 4_000}).iloc[:count]
     rows = [[one, None if pd.isna(other) else other] for one, other in frame.itertuples(index=False)]
-    assert module.hash_rows(frame) == digest(rows)
+    assert hash_table(frame) == hash_rows(iter(rows)) == digest(rows)
 
 
 def test_no_sources_give_an_empty_listing(cache):
