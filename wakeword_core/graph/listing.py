@@ -1,6 +1,7 @@
 """The recordings in the configured folders, as they are now, and what a home must never use again."""
 
 import logging
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -20,12 +21,21 @@ from wakeword_core.store.artifacts import ArtifactStore
 
 log = logging.getLogger(__name__)
 
+_NEW_SECONDS = 60.0
+
 
 class Listed(NamedTuple):
     """A listing, and the fingerprint of it and of all that was forgotten then."""
 
     listing: Listing
     fingerprint: str
+    at: float
+    """When it was done, on the clock of `time.monotonic`."""
+
+    def is_of_now(self, forgotten: Forgotten) -> bool:
+        """Tell whether it was done just now, and nothing was forgotten since: else recordings may have come or gone."""
+        new = time.monotonic() - self.at <= _NEW_SECONDS
+        return new and forgotten.enter(self.listing.fingerprint) == self.fingerprint
 
 
 def list_recordings(config: Config, home: Path, cache_folder: Path, forgotten: Forgotten, progress: Progress) -> Listed:
@@ -55,7 +65,7 @@ def list_recordings(config: Config, home: Path, cache_folder: Path, forgotten: F
     )
     if listing.silenced:
         forgotten = _remember_silenced(listing.silenced, forgotten, home, cache)
-    return Listed(listing, forgotten.enter(listing.fingerprint))
+    return Listed(listing, forgotten.enter(listing.fingerprint), time.monotonic())
 
 
 def _remember_silenced(ids: Collection[str], forgotten: Forgotten, home: Path, cache: ScanCache) -> Forgotten:

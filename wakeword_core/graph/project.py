@@ -106,8 +106,8 @@ class Project:
         return self.listed.listing
 
     def _take_listing(self) -> Listing:
-        """Return what was listed last, once and unless anything was forgotten since, or what is there now."""
-        if self.listed is None or self.forgotten().enter(self.listed.listing.fingerprint) != self.listed.fingerprint:
+        """Return what was listed just now, once and unless anything was forgotten since, or what is there now."""
+        if self.listed is None or not self.listed.is_of_now(self.forgotten()):
             self.listing()
         assert self.listed is not None
         listing, self.listed = self.listed.listing, None

@@ -2,7 +2,9 @@
 
 import json
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -97,13 +99,16 @@ def test_a_forgotten_speaker_stays_forgotten_under_another_name(
         assert len(listing.rows) == 8 and listing.forgotten == 3
 
 
-def test_a_manifest_is_made_of_what_was_just_listed_unless_something_was_forgotten_since(
+def test_a_manifest_is_made_of_what_was_just_listed_unless_that_is_long_ago_or_something_was_forgotten_since(
     source, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wakeword_core.graph import listing as module
-
     listings: list[object] = []
-    monkeypatch.setattr(module, "scan", lambda *given, **more: listings.append(given) or scan(*given, **more))
+
+    def scanned(*given: Any, **more: Any) -> Any:
+        listings.append(given)
+        return scan(*given, **more)
+
+    monkeypatch.setattr("wakeword_core.graph.listing.scan", scanned)
     config = Config.model_validate({"data": {"sources": [source.model_dump(mode="json")]}})
     project = Project(config, tmp_path / "home")
     assert project.find("raw_manifest") is None and len(listings) == 1
@@ -111,8 +116,13 @@ def test_a_manifest_is_made_of_what_was_just_listed_unless_something_was_forgott
     (recordings / "spk0" / "0.wav").unlink()
     assert project.build("raw_manifest")[0].figures["recordings"] == 9 and len(listings) == 2
     project.fingerprint(fresh=True)
-    Forgotten.add_to(project.home, [hash_file(recordings / "spk1" / "3.wav")])
+    (recordings / "spk0" / "1.wav").unlink()
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + 3_600)
     assert project.build("raw_manifest")[0].figures["recordings"] == 8 and len(listings) == 4
+    project.fingerprint(fresh=True)
+    Forgotten.add_to(project.home, [hash_file(recordings / "spk1" / "3.wav")])
+    assert project.build("raw_manifest")[0].figures["recordings"] == 7 and len(listings) == 6
 
 
 def test_a_home_that_cannot_be_written_still_lists_and_says_what_is_not_noted(
