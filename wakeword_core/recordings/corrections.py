@@ -136,15 +136,13 @@ def save_correction(
 
 
 def forget_corrections(path: Path | None, recording_ids: Collection[str]) -> None:
-    """Remove the rows of some recordings from a table, if there is one and it has any."""
-    if path is None or not path.exists():
+    """Remove the rows of some recordings from a table, if there is one and it has any: else it may be read-only."""
+    if path is None or not path.exists() or read_corrections(path).keys().isdisjoint(recording_ids):
         return
     path = path.resolve()
     with writing(path.parent, _lock(path), f"the corrections in {path}"):
         corrections = read_corrections(path)
-        left = {name: one for name, one in corrections.items() if name not in recording_ids}
-        if len(left) < len(corrections):
-            _write(path, left)
+        _write(path, {name: one for name, one in corrections.items() if name not in recording_ids})
 
 
 def correct(rows: "pd.DataFrame", corrections: Mapping[str, Correction], words: Collection[str]) -> None:

@@ -105,6 +105,17 @@ def test_a_table_that_is_a_link_stays_one(table, tmp_path) -> None:
     assert link.is_symlink() and read_corrections(table) == {}
 
 
+def test_a_table_that_a_spreadsheet_saved_is_read_and_written_only_where_a_row_goes(tmp_path) -> None:
+    table = tmp_path / "corrections.csv"
+    lines = [",".join(COLUMNS), f"{ID},no,,anna,2026-11-29,a.wav", "", ""]
+    table.write_bytes(saved := b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    assert read_corrections(table)[ID].recording == "a.wav"
+    forget_corrections(table, [OTHER])
+    assert table.read_bytes() == saved and list(tmp_path.iterdir()) == [table]  # as on a disk that is read-only
+    forget_corrections(table, [ID, OTHER])
+    assert table.read_text().splitlines() == lines[:1]
+
+
 def test_several_processes_lose_nothing(table) -> None:
     code = (
         "import sys; from pathlib import Path; from wakeword_core.recordings.corrections import save_correction\n"
