@@ -71,6 +71,9 @@ def _rows_of(earlier: "pa.Table", recording_ids: list[str]) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    large = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}  # a column of others has at most 2 GiB
+    fields = [field.with_type(large.get(field.type, field.type)) for field in earlier.schema]
+    earlier = earlier.cast(pa.schema(fields, earlier.schema.metadata))
     known = earlier.column("recording_id").combine_chunks()
     return earlier.take(pc.index_in(pa.array(recording_ids, known.type), value_set=known))
 
