@@ -8,7 +8,7 @@ import typer
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
 
-def _named_folder(text: str) -> Path:
+def named_folder(text: str) -> Path:
     """Take a folder that has a name: what a variable that is not set leaves would be the folder that one is in."""
     if not text.strip():
         raise typer.BadParameter("it is empty; name a folder")
@@ -46,7 +46,7 @@ Keep = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        parser=_named_folder,
+        parser=named_folder,
         help="Keep the sound around wake words and near misses. \\[default: none is kept]",
     ),
 ]

@@ -12,6 +12,7 @@ from wakeword_pipeline.cli.arguments import (
     Home,
     LastConfig,
     Settings,
+    named_folder,
     project_options,
 )
 from wakeword_pipeline.cli.commands.ui import Address, Service, open_ui
@@ -140,7 +141,12 @@ def record(
         str | None, typer.Option(help="Licence of the recordings, such as CC0-1.0. \\[default: private]")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the recordings. \\[default: recordings beside the configuration]")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=named_folder,
+            help="Folder for the recordings. \\[default: recordings beside the configuration]",
+        ),
     ] = None,
     device: Device = None,
     page: Annotated[
