@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from wakeword_core.config import SPLITS
 from wakeword_core.errors import ArtifactError, ConfigError, DataError, WakewordError
 from wakeword_core.graph.project import Project
 from wakeword_core.stage_names import MANIFEST, SHARDS
@@ -146,12 +147,17 @@ def _make_manifest(project: Project) -> None:
     if not any(shards.figures.get("dead") for shards in project.store.cards(SHARDS)):
         return
     try:
-        project.build(MANIFEST)
+        manifest, _ = project.build(MANIFEST)
+        known = all(project.find(SHARDS, split) for split in SPLITS)
+        lacking = "" if known else "; ".join(entry["problem"] for entry in manifest.figures["missing_sources"])
     except WakewordError as error:
+        lacking = str(error)
+    if lacking:
         print(
             printable(
-                f"No manifest can be made without what is forgotten ({error}). So shards and features that hold it "
-                "count as made from it, though it may have been removed before, with all that was made from them."
+                f"No whole manifest can be made without what is forgotten ({lacking}). So shards and features that "
+                "hold it count as made from it, though it may have been removed before, with all that was made from "
+                "them."
             )
         )
 

@@ -331,12 +331,20 @@ def test_a_purge_compacts_what_holds_it_without_counting_it(tracked: Project, mo
     assert search(project.home, [gone]).holders == []
 
 
-def test_a_purge_that_can_make_no_manifest_says_so_and_deletes_what_holds_it(tracked: Project) -> None:
+@pytest.mark.parametrize("others", [False, True])
+def test_a_purge_where_a_source_is_gone_says_so_and_deletes_what_holds_it(
+    tracked: Project, tmp_path: Path, others: bool
+) -> None:
     gone, after, before = without_a_recording(tracked)
     model = stand_in(after, "cmvn_stats", before)
     folder = Path(tracked.config.data.sources[0].path)
+    if others:  # of which a manifest can be made, by which nothing is known of those shards
+        shutil.copytree(folder / "bo", tmp_path / "others")
+        more = {"name": "others", "path": str(tmp_path / "others"), "role": "negative", "speaker": "unknown"}
+        sources = [*tracked.config.model_dump(mode="json")["data"]["sources"], more]
+        save_config(tracked.config.changed({"data.sources": sources}), tmp_path / "wakeword.yaml")
     folder.rename(folder.with_name("elsewhere"))
     said = command(tracked, "forget", gone, "--purge", "--yes")
-    assert "No manifest can be made without what is forgotten (the folder" in said and "does not exist" in said
+    assert "No whole manifest can be made without what is forgotten (" in said and "does not exist" in said
     assert tracked.store.find("audio_shards", before.key) is None and not model.path.exists()
     assert search(tracked.home, [gone]).holders == []
