@@ -35,6 +35,8 @@ PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 _TICK_SECONDS = 0.02
 """A file that changes again so soon may have the same times."""
 _MAX_JSON_BYTES = 256 * 2**20
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+"""How text begins that a spreadsheet takes for a formula."""
 
 
 def canonical_json(value: Any) -> str:
@@ -165,11 +167,18 @@ def write_json(path: Path, value: Any, mode: int = _ORDINARY_MODE) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table so that it appears whole; what a row does not have is an empty cell."""
+    """Write a table so that it appears whole; what a row does not have is an empty cell.
+
+    Text that a spreadsheet would compute as a formula, which others may have chosen, gets an apostrophe before it.
+    """
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         table.writeheader()
-        table.writerows(rows)
+        table.writerows({name: _no_formula(value) for name, value in row.items()} for row in rows)
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -1,3 +1,4 @@
+import csv
 import errno
 import os
 import stat
@@ -52,6 +53,16 @@ def test_written_files_have_ordinary_permissions(tmp_path):
     (tmp_path / "plain").touch()
     files.write_text(tmp_path / "ours", "x")
     assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_no_text_in_a_table_is_a_formula(tmp_path):
+    rows = [{"label": text, "score": -0.5} for text in ('=HYPERLINK("x")', "+1", "-a", "@a", "\ta", "a=b")]
+    files.write_csv(tmp_path / "a.csv", ("label", "score", "more"), rows)
+    with (tmp_path / "a.csv").open(newline="") as file:
+        header, *written = csv.reader(file)
+    assert header == ["label", "score", "more"]
+    assert [label for label, *_ in written] == ['\'=HYPERLINK("x")', "'+1", "'-a", "'@a", "'\ta", "a=b"]
+    assert {tuple(others) for _, *others in written} == {("-0.5", "")}
 
 
 def test_json_round_trip_and_refusal_of_nan(tmp_path):
