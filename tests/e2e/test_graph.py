@@ -133,6 +133,13 @@ def test_all_checks_passed_and_were_recorded(built, instance) -> None:
     assert set(records) == set(checks)
     blocking = {key for key, check in checks.items() if check.blocking}
     assert {key for key, record in records.items() if record.status.value == "SUCCEEDED"} >= blocking
+    splits = {stage.name for stage in stages if stage.partitioned}
+    told = instance.event_log_storage.get_asset_check_partition_info(
+        [key for key in checks if key.asset_key.path[0] in splits]
+    )
+    assert {(one.check_key, one.partition_key) for one in told} == {
+        (key, split) for key in checks if key.asset_key.path[0] in splits for split in SPLITS
+    }
 
 
 def test_mlflow_knows_parameters_data_and_the_dagster_run(built, instance) -> None:

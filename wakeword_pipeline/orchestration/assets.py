@@ -240,7 +240,13 @@ def _asset(stage: Stage, config: Config) -> dg.AssetsDefinition:
         description=stage.description,
         pool=GPU_POOL if stage.gpu else None,
         check_specs=[
-            dg.AssetCheckSpec(check.name, asset=stage.name, description=check.description, blocking=check.blocking)
+            dg.AssetCheckSpec(
+                check.name,
+                asset=stage.name,
+                description=check.description,
+                blocking=check.blocking,
+                partitions_def=_SPLITS if stage.partitioned else None,  # or the last split's would hide the others'
+            )
             for check in stage.checks
         ],
         freshness_policy=_policy(config.checks.stale_after),
