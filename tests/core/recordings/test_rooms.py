@@ -1,14 +1,14 @@
 """Rooms are measured as they were made, and those that are no impulse responses are warned of."""
 
-from types import SimpleNamespace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from wakeword_core.audio import write_audio
 from wakeword_core.config import Config
-from wakeword_core.graph.stage import CheckRun, Verdict
-from wakeword_core.graph.stages import shards
+from wakeword_core.graph.project import Project
+from wakeword_core.graph.stage import Judgement
 from wakeword_core.recordings.rooms import measure_room
 
 RATE = 16_000
@@ -49,32 +49,36 @@ def test_what_is_no_good_impulse_response_is_said(sound: np.ndarray, said: str) 
     assert any(one.startswith(said[:10]) for one in problems), problems
 
 
-def verdict(monkeypatch: pytest.MonkeyPatch, sounds: dict[str, np.ndarray], **checks: float) -> Verdict:
-    """What the check says of shards with such rooms, and a manifest that lists them."""
-    import pandas as pd
+def checked(folder: Path, sounds: dict[str, np.ndarray], **checks: float) -> Judgement:
+    """What the check says of a build whose training split has such rooms, beside one recording without the word."""
+    for name, sound in sounds.items():
+        write_audio(folder / "rooms" / f"{name}.wav", sound / 32_768, RATE)
+    write_audio(folder / "other" / "0.wav", np.random.default_rng(1).normal(0, 0.1, RATE), RATE)
+    roles = {"rooms": "rir", "other": "negative"} if sounds else {"other": "negative"}
+    sources = [{"name": name, "path": str(folder / name), "role": roles[name], "split": "train"} for name in roles]
+    audio = {"silence_dbfs": -90.0}  # above that, what is this quiet is left out as silent
+    settings = {
+        "data": {"sources": sources, "audio": audio},
+        "checks": checks,
+        "compute": {"device": "cpu", "workers": 1},
+    }
+    project = Project(Config.model_validate(settings), folder / "home")
+    project.build("raw_manifest")
+    project.build("audio_shards", "train")
+    return next(one for one in project.verdicts("audio_shards", "train") if one.check == "rooms_fit")
 
-    from wakeword_core.recordings import manifest
-    from wakeword_core.shards import packed_split
 
-    rows = [{"recording_id": name, "path": f"{name}.wav", "sample_rate": 48_000, "role": "rir"} for name in sounds]
-    columns = ["recording_id", "path", "sample_rate", "role"]
-    monkeypatch.setattr(manifest, "read_manifest", lambda *_, **__: pd.DataFrame(rows, columns=columns))
-    packed = [SimpleNamespace(recording_id=name, audio=sound) for name, sound in sounds.items()]
-    monkeypatch.setattr(packed_split, "iter_recordings", lambda *_, **__: iter(packed))
-    nothing: Any = None
-    given: Any = {"raw_manifest": SimpleNamespace(path=None)}
-    run = CheckRun(Config.model_validate({"checks": checks}), given, "train", nothing)
-    return shards.rooms_fit(SimpleNamespace(path=None), run)  # type: ignore[arg-type]
-
-
-def test_the_check_has_a_table_of_all_rooms_and_names_the_bad_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = verdict(monkeypatch, {"hall": room(0.6), "box": room(0.2)})
+def test_the_check_has_a_table_of_all_rooms_and_names_the_bad_ones(tmp_path: Path) -> None:
+    good = checked(tmp_path / "good", {"hall": room(0.6), "box": room(0.2)})
     assert good.passed and "2 recordings of rooms are fit" in good.description
-    table = good.figures["rooms"]
-    assert [row["recording"] for row in table] == ["hall.wav", "box.wav"]
-    assert [round(row["rt60_seconds"], 1) for row in table] == [0.6, 0.2] and table[0]["sample_rate"] == 48_000
-    bad = verdict(monkeypatch, {"hall": room(0.6), "quiet": room(0.2, peak=0.005)}, longest_rt60_seconds=0.4)
-    assert not bad.passed and bad.severity is None
-    assert "2 of 2 recordings of rooms are not fit to be mixed in: hall.wav rings for 0." in bad.description
-    assert "quiet.wav is too quiet" in bad.description and bad.figures["rooms"][1]["problems"] == "is too quiet"
-    assert verdict(monkeypatch, {}).description == "there are no recordings of rooms in this split"
+    table = {row["recording"]: row for row in good.figures["rooms"]}
+    assert {name: round(row["rt60_seconds"], 1) for name, row in table.items()} == {"hall.wav": 0.6, "box.wav": 0.2}
+    assert table["hall.wav"]["sample_rate"] == RATE
+    quiet = room(0.2, peak=0.009)
+    bad = checked(tmp_path / "bad", {"hall": room(0.6), "quiet": quiet}, longest_rt60_seconds=0.4)
+    assert not bad.passed and bad.severity == "warning"
+    assert "2 of 2 recordings of rooms are not fit to be mixed in: " in bad.description
+    assert "hall.wav rings for 0." in bad.description and "quiet.wav is too quiet" in bad.description
+    assert {row["recording"]: row["problems"] for row in bad.figures["rooms"]}["quiet.wav"] == "is too quiet"
+    none = checked(tmp_path / "none", {})
+    assert none.passed and none.description == "there are no recordings of rooms in this split"
