@@ -51,24 +51,28 @@ class PartRows:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
-    def read(self, rows: Rows, target: npt.NDArray[Any]) -> None:
-        """Read rows to the places in `target` [rows, ...] where `rows` [rows] is not negative."""
-        wanted = np.flatnonzero(rows >= 0)
-        if not len(wanted):
+    def read(self, rows: Rows, target: npt.NDArray[Any], places: Rows) -> None:
+        """Read `rows` [n] to these places of `target` [rows, n_mels, frames], whose memory is one piece."""
+        if not len(rows):
             return
-        # rows that stand together were together: stretches, read in place
-        breaks = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(rows[wanted]) != 1)) + 1
+        # rows that follow one another in the part and in the target are one stretch
+        first = np.flatnonzero((np.diff(rows, prepend=-2) != 1) | (np.diff(places, prepend=-2) != 1))
+        size = target[0].nbytes
+        begins = (self.begin + rows[first] * size).tolist()
+        lengths = (np.diff(first, append=len(rows)) * size).tolist()
+        memory = target.data.cast("B")
         stretches = [
-            (self.begin + int(rows[one[0]]) * target[0].nbytes, target[one[0] : one[-1] + 1])
-            for one in np.split(wanted, breaks)
+            (begin, memory[place : place + length])
+            for begin, place, length in zip(begins, (places[first] * size).tolist(), lengths, strict=True)
         ]
         # not through HDF5, which does one thing at a time for all threads
         with self.path.open("rb", buffering=0) as file:
+            descriptor = file.fileno()
             if hasattr(os, "posix_fadvise"):  # all are fetched at once, in a third of the time if none is in memory
                 for begin, place in stretches:
-                    os.posix_fadvise(file.fileno(), begin, place.nbytes, os.POSIX_FADV_WILLNEED)
+                    os.posix_fadvise(descriptor, begin, len(place), os.POSIX_FADV_WILLNEED)
             for begin, place in stretches:
-                if os.preadv(file.fileno(), [place.data], begin) != place.nbytes:
+                if os.preadv(descriptor, [place], begin) != len(place):
                     raise ArtifactError(f"{self.path} ends too early; delete it, and it is built again")
 
 
@@ -118,14 +122,16 @@ class RowsOnDisk:
     def read(self, rows: Rows) -> npt.NDArray[Any]:
         """Read rows [n]: [n, n_mels, frames]; ArtifactError where a part is damaged or a number is not finite."""
         wanted = self.order[rows]
-        distinct, places = np.unique(wanted, return_inverse=True)  # each once, in the order in which they lie
-        block = np.empty((len(distinct), *self.shape[1:]), self.parts[0].dtype)
-        edges = np.searchsorted(distinct, self._begins)
-        for part, begin, (first, last) in zip(self.parts, self._begins[:-1], pairwise(edges), strict=True):
-            part.read(distinct[first:last] - begin, block[first:last])
-            if not are_finite(block[first:last]):
-                raise ArtifactError(f"{part.path} holds values that are not finite; delete it, and it is built again")
-        return block if np.array_equal(distinct, wanted) else block[places]
+        places = np.argsort(wanted, kind="stable")  # in the order in which they lie
+        block = np.empty((len(wanted), *self.shape[1:]), self.parts[0].dtype)
+        edges = np.searchsorted(wanted[places], self._begins)
+        shares = [places[first:last] for first, last in pairwise(edges)]
+        for part, begin, share in zip(self.parts, self._begins[:-1], shares, strict=True):
+            part.read(wanted[share] - begin, block, share)
+        if not are_finite(block):
+            bad = next(part for part, share in zip(self.parts, shares, strict=True) if not are_finite(block[share]))
+            raise ArtifactError(f"{bad.path} holds values that are not finite; delete it, and it is built again")
+        return block
 
     def chosen(self, rows: npt.NDArray[Any]) -> "RowsOnDisk":
         """Return some of them, by their numbers or as a mask."""

@@ -198,7 +198,8 @@ def _require_finite(block: npt.NDArray[Any], recording_ids: npt.NDArray[Any]) ->
 
 def copy_rows(part: Path, rows: Rows, target: npt.NDArray[Any]) -> None:
     """Copy features of a part to the places in `target` [rows, ...] where `rows` [rows] is not negative."""
-    _place(part).read(rows, target)
+    wanted = np.flatnonzero(rows >= 0)
+    _place(part).read(rows[wanted], target, wanted)
 
 
 def _describe(file: h5py.File, attributes: dict[str, str]) -> None:
