@@ -58,8 +58,9 @@ def _into(out: Path, files: Mapping[str, Path | str], facts: Mapping[str, Any], 
         names = _fill(part, files, facts)
         for name in names:
             (part / name).replace(out / name)
-    for name in before.keys() - set(names):
-        (out / name).unlink()
+    for path in out.iterdir():  # and not what the list names, which may lie elsewhere or be gone
+        if path.name in before and path.name not in names:
+            path.unlink()
     return names
 
 

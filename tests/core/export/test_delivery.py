@@ -54,6 +54,24 @@ def test_its_own_folder_is_written_anew_and_what_is_no_more_goes(source: Path, t
     assert (out / "model.onnx").read_bytes() == b"newer" and (out / "README.md").read_text() == "read this"
 
 
+def test_a_file_that_somebody_deleted_is_not_missed(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(source, out, files={"old.txt": "old"})
+    (out / "old.txt").unlink()
+    assert write(source, out) == ["model.onnx", "README.md", LIST] and names(out) == {"model.onnx", "README.md", LIST}
+
+
+def test_a_list_that_names_a_file_elsewhere_deletes_nothing_there(source: Path, tmp_path: Path) -> None:
+    out, mine = tmp_path / "out", tmp_path / "mine"
+    mine.write_text("mine")
+    write(source, out)
+    listed = json.loads((out / LIST).read_text())
+    listed["files"]["../mine"] = "0" * 64
+    (out / LIST).write_text(json.dumps(listed))
+    write(source, out, text="new")
+    assert mine.read_text() == "mine" and (out / "README.md").read_text() == "new"
+
+
 def changed(out: Path) -> None:
     (out / "README.md").write_text("my notes")
 
