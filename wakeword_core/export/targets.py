@@ -248,7 +248,8 @@ def _no_microcontroller(source: Source) -> ArtifactError:
 def _require_fit(manifest: Path, source: Source) -> None:
     """Raise ArtifactError unless a manifest is one of the model's wake word, and its model one that ESPHome runs."""
     from wakeword_core.export.tflite.manifest import read_manifest
-    from wakeword_core.export.tflite.sound import problems_in
+    from wakeword_core.export.tflite.reading import read_tflite
+    from wakeword_core.export.tflite.sound import problems_of
 
     read = read_manifest(manifest)
     if read.wake_word != source.card.phrase:
@@ -258,7 +259,7 @@ def _require_fit(manifest: Path, source: Source) -> None:
         )
     model = manifest.with_suffix(".tflite")
     try:
-        found = problems_in(model.read_bytes())
+        found = problems_of(read_tflite(model))
     except MissingDependencyError as error:
         return _warn_unseen(model, error)
     if found:

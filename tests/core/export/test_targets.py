@@ -15,7 +15,8 @@ from wakeword_core.errors import ArtifactError, MissingDependencyError, Wakeword
 from wakeword_core.export import openwakeword
 from wakeword_core.export.onnx_graph import load_model, set_card, write_model
 from wakeword_core.export.targets import TARGETS, export_target
-from wakeword_core.export.tflite import sound
+from wakeword_core.export.tflite import reading
+from wakeword_core.export.tflite.limits import MAX_BYTES
 from wakeword_core.export.tflite.manifest import manifest_of, write_manifest
 from wakeword_core.export.torch_program import export_program
 from wakeword_core.judge.head import JudgeHead, JudgeHeads
@@ -237,12 +238,15 @@ def test_a_bundle_from_elsewhere_is_looked_at(bundle: Path, tmp_path: Path, capl
     manifest.with_suffix(".tflite").write_bytes(good[: len(good) // 2])
     with pytest.raises(ArtifactError, match="is no model for a microcontroller"):
         export_target(bundle, "esphome", tmp_path / "out")
+    manifest.with_suffix(".tflite").write_bytes(good + bytes(MAX_BYTES))
+    with pytest.raises(ArtifactError, match=r"has more than the 262,144 bytes that a microcontroller is given"):
+        export_target(bundle, "esphome", tmp_path / "out")
     manifest.with_suffix(".tflite").write_bytes(good)
 
-    def absent(data: bytes) -> list[str]:
+    def absent(path: Path) -> None:
         raise MissingDependencyError("the schema is missing")
 
-    monkeypatch.setattr(sound, "problems_in", absent)
+    monkeypatch.setattr(reading, "read_tflite", absent)
     export_target(bundle, "esphome", tmp_path / "out")
     assert "was not looked at before it is handed on: the schema is missing" in caplog.text
     manifest.write_text(manifest.read_text().replace("0.9", "1.7"))
