@@ -64,16 +64,17 @@ class Verifier:
             raise RefusedError(422, "too_short", f"the audio must have {least:.3f} s at least; send more")
         levels = Levels(sentry.sample_rate)
         levels.push(pcm)
-        pcm = np.concatenate([pcm, np.zeros(listens.quiet_samples, np.int16)])  # so that a word at the end is heard
+        heard = np.concatenate([pcm, np.zeros(listens.quiet_samples, np.int16)])  # so that a word at the end is heard
         with work.step("sentry"):
-            times, scores = self._cascade.sentry.score_audio(pcm)
+            times, scores = self._cascade.sentry.score_audio(heard)
             wake, best = wake_scores(scores, listens.handicaps)
             peaks = prepare(times, wake, listens.detector, best).held
             labels = [sentry.labels[index] for index in best]
-            calls = detect(times, wake, self._cascade.sentry.threshold, listens.detector, labels)
+            found = detect(times, wake, self._cascade.sentry.threshold, listens.detector, labels)
+        calls = [call._replace(time=min(call.time, seconds)) for call in found]  # in the quiet: at the audio's end
         highest = int(np.argmax(peaks))
         peak = Detection(float(times[highest]), min(1.0, float(peaks[highest])), labels[highest])
-        decisions = self._decide(calls, pcm, work)
+        decisions = self._decide(calls, heard, work)
         if self._keeper:
             kept = self._cascade.kept(self._keeper, listens, self._cascade.sentry.threshold)
             for call, decision in decisions:
@@ -111,7 +112,7 @@ class Verifier:
             decided_by="judge" if by_judge else "sentry",
             sentry_score=round(peak.score, SCORE_DIGITS),
             judge_score=None if decision.judge_score is None else round(decision.judge_score, SCORE_DIGITS),
-            events=[event_of(call, decision, seconds) for call, decision in decided if decision.accepted],
+            events=[event_of(call, decision) for call, decision in decided if decision.accepted],
             hint=hint,
             seconds=round(seconds, TIME_DIGITS),
             timings_ms={name: round(value, TIME_DIGITS) for name, value in work.timings_ms.items()},
@@ -119,13 +120,10 @@ class Verifier:
         )
 
 
-def event_of(call: Detection, decision: Decision, end: float = np.inf) -> Event:
-    """Return the event of a call that was accepted; one in the quiet after the audio's end has the time of that."""
-    return Event(
-        word=call.label,
-        time=round(min(call.time, end), TIME_DIGITS),
-        score=min(1.0, round(decision.confidence, SCORE_DIGITS)),
-    )
+def event_of(call: Detection, decision: Decision) -> Event:
+    """Return the event of a call that was accepted."""
+    score = min(1.0, round(decision.confidence, SCORE_DIGITS))
+    return Event(word=call.label, time=round(call.time, TIME_DIGITS), score=score)
 
 
 def _milliseconds_since(began: float) -> float:

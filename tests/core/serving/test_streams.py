@@ -257,6 +257,18 @@ def test_what_is_heard_is_kept_where_a_folder_is_named(serving, make_model, soun
     assert "refused" in {one.kind for one in captures_in(tmp_path / "refused")}
 
 
+def test_an_upload_is_kept_as_it_was_without_the_quiet_that_a_model_hears_after_it(serving, sound, encode, tmp_path):
+    kept, pcm = {"folder": str(tmp_path), "after_seconds": 10.0}, sound(0.9)
+    with serving(**FAST, keep=kept) as client:
+        answer = client.post("/v1/verify", content=encode(pcm), headers={"content-type": "audio/wav"}).json()
+        *messages, _ = hear(client, [pcm.tobytes()])
+    (event,) = answer["events"]
+    assert event in [{name: one[name] for name in event} for one in messages if one["type"] == "event"]
+    for capture in captures_in(tmp_path):
+        assert soundfile.read(capture.sound, dtype="int16")[0].tolist() == pcm.tolist()
+        assert read_facts(capture)["before_seconds"] == pytest.approx(event["time"], abs=0.002)
+
+
 def test_a_client_that_goes_at_the_wake_word_takes_no_sound_with_it(serving, sound, tmp_path, eventually):
     """As clients do that then listen to the command: without an end."""
     kept = {"folder": str(tmp_path), "after_seconds": 10.0}
