@@ -28,18 +28,19 @@ class Follower:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Look again and again, while it is open as a context."""
-        looking = asyncio.create_task(self._look_on())
+        over = asyncio.Event()
+        looking = asyncio.create_task(self._look_until(over))
         try:
             yield
         finally:
-            looking.cancel()
-            with suppress(asyncio.CancelledError):
-                await looking
+            over.set()
+            await looking  # a model that is tried just now needs the service open
 
-    async def _look_on(self) -> None:
-        while True:
+    async def _look_until(self, over: asyncio.Event) -> None:
+        while not over.is_set():
             await asyncio.to_thread(self.look)
-            await asyncio.sleep(self._config.serving.follow_seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), self._config.serving.follow_seconds)
 
     def look(self) -> None:
         """Take the champion over if it is another one than is served; one that cannot be used is told of once."""

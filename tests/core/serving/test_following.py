@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from loud_model import save_model
@@ -106,6 +108,26 @@ def test_it_looks_by_itself_while_the_server_runs(home, eventually):
     with TestClient(create_app(service, beside=following)) as client:
         home.promote(SECOND)
         eventually(lambda: client.get("/v1/model").json()["key"] == SECOND)
+
+
+def test_a_model_that_is_tried_as_the_server_ends_is_tried_before_the_service_closes(home):
+    told, trying = [], threading.Event()
+
+    class SlowToTry:
+        cascade = SimpleNamespace(sentry=SimpleNamespace(key=SECOND))
+
+        def change_sentry(self, path):
+            trying.set()
+            time.sleep(0.3)
+            told.append("tried")
+
+    async def serve():
+        async with home.follower(SlowToTry()).following():
+            await asyncio.to_thread(trying.wait)
+        told.append("closed")
+
+    asyncio.run(serve())
+    assert told == ["tried", "closed"]
 
 
 def test_a_wyoming_client_hears_with_the_new_champion_from_its_next_stretch_on(home, talk, sound):
