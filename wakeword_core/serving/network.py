@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from wakeword_core.errors import ConfigError, WakewordError
+from wakeword_core.errors import ConfigError, WakewordError, reason_of
 from wakeword_core.serving.refusals import RefusedError
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -35,9 +35,9 @@ def listening_socket(host: str, port: int, options: str = "--host and --port") -
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name that no DNS can hold, such as .local, is the latter
         raise WakewordError(
-            f"cannot listen on {host}, port {port} ({error.strerror}); choose others with {options}"
+            f"cannot listen on {host}, port {port} ({reason_of(error)}); choose others with {options}"
         ) from error
     # connections inherit it; asyncio sets it only where a socket names its protocol, and answers came 40 ms later
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -26,7 +26,7 @@ from wakeword_core.config import ServingConfig
 from wakeword_core.errors import ConfigError, MissingDependencyError, WakewordError
 from wakeword_core.serving.app import create_app
 from wakeword_core.serving.client import JudgeClient, JudgeError
-from wakeword_core.serving.network import is_loopback
+from wakeword_core.serving.network import is_loopback, listening_socket
 from wakeword_core.serving.server import serve
 from wakeword_core.serving.service import Service
 
@@ -384,6 +384,9 @@ def test_a_port_that_is_taken_is_said(folder):
             serve(Service(settings, folder), lambda address: None)
     with pytest.raises(WakewordError, match="cannot listen on no-such-host"):
         serve(Service(ServingConfig(host="no-such-host.invalid"), folder), lambda address: None)
+    for host in (".local", "a" * 70):  # no name at all, which Python's encoding of names refuses
+        with pytest.raises(WakewordError, match=f"cannot listen on {host}, port 0 "):
+            listening_socket(host, 0)
 
 
 @pytest.mark.parametrize(
