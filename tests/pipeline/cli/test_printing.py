@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -56,7 +57,7 @@ class Home:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(tmp_path_factory.mktemp("hostile"))
+    return Home(tmp_path_factory.mktemp("a hostile home"))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_a_run_tells_each_check_that_is_not_passed_once_and_so_does_the_next_one
     home: Home, built: tuple[str, str]
 ) -> None:
     again, _ = home.wakeword("run", "--select", "raw_manifest", "--json", columns=150)
-    assert f"look inside wakeword ui --home {home.folder / 'home'}" in again.splitlines()
+    assert f"look inside wakeword ui --home {shlex.quote(str(home.folder / 'home'))}" in again.splitlines()
     table, _, result = again.rstrip().rpartition("\n")
     assert built[0].count("kitchen is left out: ") == table.count("kitchen is left out: ") == 1
     failed = json.loads(result)["failed_checks"]

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shlex
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -181,7 +182,7 @@ def _places(result: dict[str, Any], home: Path) -> list[tuple[str, str]]:
     """Return what a person opens or types next, which no table may break in two."""
     files = [(name, result[name.replace(" ", "_")]) for name in ("model", "model card", "report")]
     places = [(name, _relative(path)) for name, path in files if path]
-    return [*places, ("look inside", f"wakeword ui --home {_relative(str(home))}")]
+    return [*places, ("look inside", f"wakeword ui --home {shlex.quote(_relative(str(home)))}")]
 
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:

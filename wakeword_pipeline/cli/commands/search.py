@@ -1,6 +1,7 @@
 """`wakeword search`: try settings, and show which are best."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -67,7 +68,7 @@ def _print(found: Found, folder: Path) -> None:
             console.print(Text(printable(f"trial {row.number} failed: {row.problem}"), "yellow"), soft_wrap=True)
     if found.best:
         console.print("* no other trial is as good in everything and better in something")
-        build = f"wakeword run --config {configuration(folder, found.best.number)}"
+        build = f"wakeword run --config {shlex.quote(str(configuration(folder, found.best.number)))}"
         for name, place in (("picture", str(folder / PICTURE)), ("build it", build)):
             console.print(Text.assemble((f"{name:<10}", "bold"), printable(place)), soft_wrap=True)
 
