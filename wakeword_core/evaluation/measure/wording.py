@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from wakeword_core.config import NEGATIVE_LABEL, DetectorConfig
@@ -36,7 +37,9 @@ def rate(value: float | None) -> str:
         return ABSENT
     if value >= 100:
         return f"{value:,.0f}"
-    return f"{value:.2f}".rstrip("0").rstrip(".") if value >= 0.1 or value == 0 else f"{value:.2g}"
+    if value >= 0.1 or value == 0:
+        return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{Decimal(f'{value:.2g}'):f}"
 
 
 def seconds(value: float | None) -> str:

@@ -12,7 +12,7 @@ from wakeword_core.evaluation.measure.calibration import Calibration
 from wakeword_core.evaluation.measure.computing import ChunkTime, Computing
 from wakeword_core.evaluation.measure.intervals import Interval
 from wakeword_core.evaluation.measure.metrics import clip_metrics
-from wakeword_core.evaluation.measure.wording import claim, evidence, reservations, signed
+from wakeword_core.evaluation.measure.wording import claim, evidence, rate, reservations, signed
 from wakeword_core.evaluation.report.devices import device_figures, device_summary
 from wakeword_core.evaluation.report.page import Exhibits, write_report
 from wakeword_core.evaluation.report.players import Player
@@ -490,6 +490,14 @@ def test_where_nobody_was_recorded_it_says_so_plainly(tmp_path):
 )
 def test_differences_have_signs(value, kind, text):
     assert signed(value, kind) == text
+
+
+@pytest.mark.parametrize(
+    ("events", "text"),
+    [(0, "0"), (0.00002, "0.00002"), (0.000123, "0.00012"), (0.05, "0.05"), (0.5, "0.5"), (1234.5, "1,234")],
+)
+def test_rates_are_written_without_exponents(events, text):
+    assert rate(events) == text
 
 
 def test_it_says_whether_it_is_held_against_the_champion(tmp_path):
