@@ -24,13 +24,13 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def microphone(sample_rate: int, device: str | int | None = None) -> Iterator[Iterator[Pcm]]:
+def microphone(sample_rate: int, name: str | None = None) -> Iterator[Iterator[Pcm]]:
     """Open an input device and yield its blocks, int16 [samples] of one channel, without end.
 
-    `device` is a number or part of a name of PortAudio's, the default one if None. One that does not open at this rate
-    or with one channel is opened as it does: its channels are averaged, and it is resampled. Sound that is lost is
-    counted in the log. MissingDependencyError without sounddevice or PortAudio; DataError without such a device, and
-    when it falls silent.
+    `name` is a number or part of a name of PortAudio's, as text; None is the default device. One that does not open at
+    this rate or with one channel is opened as it does: its channels are averaged, and it is resampled. Sound that is
+    lost is counted in the log. MissingDependencyError without sounddevice or PortAudio; DataError without such a
+    device, and when it falls silent.
     """
     sounddevice = portaudio("the microphone")
     blocks: queue.Queue[Pcm] = queue.Queue(_QUEUED_BLOCKS)
@@ -44,6 +44,7 @@ def microphone(sample_rate: int, device: str | int | None = None) -> Iterator[It
         except queue.Full:
             losses.add("this machine is too slow for the model")
 
+    device = int(name) if name is not None and name.isdecimal() else name
     stream, rate = _opened(sounddevice, sample_rate, device, take)
     try:
         yield _converted(_blocks_of(blocks), rate, sample_rate)

@@ -34,7 +34,7 @@ class Device:
 
 
 def query_devices(device, kind):
-    if device == "none":
+    if device in ("none", 7):
         raise ValueError("no such device")
     return {"default_samplerate": float(Device.rates[0]), "max_input_channels": Device.channels}
 
@@ -130,6 +130,8 @@ def test_lost_sound_is_counted_and_the_rest_is_heard(device, monkeypatch, caplog
 
 def test_a_missing_device_is_named(device, monkeypatch) -> None:
     with pytest.raises(DataError, match="microphone 'none' cannot be opened at 16000 Hz"), microphone(16_000, "none"):
+        pass
+    with pytest.raises(DataError, match="microphone 7 cannot be opened at 16000 Hz"), microphone(16_000, "7"):
         pass
     monkeypatch.setattr(Device, "rates", (12_345,))
     monkeypatch.setattr(Device, "channels", 0)

@@ -63,8 +63,7 @@ def listen(
             for event in events:
                 keeper.decide(event, True)
 
-    number_or_name = int(device) if device is not None and device.isdecimal() else device
-    with microphone(model.sample_rate, number_or_name) as blocks:
+    with microphone(model.sample_rate, device) as blocks:
         print(
             printable(f"listening for {model.phrase!r} at threshold {threshold:.3f}; stop with Ctrl-C"),
             file=sys.stderr,

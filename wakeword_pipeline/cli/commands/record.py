@@ -156,11 +156,10 @@ def _sit(request: RecordRequest, plan: Plan) -> None:
     console().print(Panel(consent, title="Consent", title_align="left", width=_WIDTH))
     if _asked("Type yes to agree: ").strip().lower() != "yes":
         raise ConfigError("nothing was recorded, since the consent was not given: it takes the word yes")
-    device = int(request.device) if request.device is not None and request.device.isdecimal() else request.device
-    _record_all(plan.begin(speaker), device)
+    _record_all(plan.begin(speaker), request.device)
 
 
-def _record_all(sitting: Sitting, device: str | int | None) -> None:
+def _record_all(sitting: Sitting, device: str | None) -> None:
     """Record prompt after prompt; a person is asked before each, but the minutes of a room follow each other."""
     last: Prompt | None = None
     while prompt := sitting.prompt:
@@ -179,7 +178,7 @@ def _record_all(sitting: Sitting, device: str | int | None) -> None:
         last = None if heard.fault else prompt
 
 
-def _take(sitting: Sitting, prompt: Prompt, device: str | int | None) -> Heard:
+def _take(sitting: Sitting, prompt: Prompt, device: str | None) -> Heard:
     """Record one prompt, and say what became of it."""
     rate = sitting.plan.sample_rate
     with (

@@ -61,7 +61,7 @@ def test_each_detection_is_a_line_and_it_stops_in_time(used, tmp_path, capsys) -
     listen.listen(tmp_path / "model.onnx", "3", None, None, 1.0, alone=False, as_json=True)
     said = capsys.readouterr()
     assert [json.loads(line) for line in said.out.splitlines()] == [{"time": 0.3, "score": 0.9, "label": "hey robin"}]
-    assert "hey robin" in said.err and used == [(16_000, 3)]
+    assert "hey robin" in said.err and used == [(16_000, "3")]
     listen.listen(tmp_path / "model.onnx", "USB", None, 0.7, 0.5, alone=False, as_json=False)
     said = capsys.readouterr()
     assert "0.30 s  0.900  hey robin" in said.out and "0.700" in said.err and used[1] == (16_000, "USB")

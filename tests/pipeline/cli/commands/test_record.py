@@ -107,7 +107,7 @@ def test_json_tells_what_was_added_and_how_to_use_it(person, tmp_path, capsys) -
     opened = person(*arguments, typed=["yes", "", "s"], said=[near(1.0)])
     facts = json.loads(capsys.readouterr().out)
     (row,) = facts["recordings"]
-    assert (tmp_path / "rec" / row["path"]).is_file() and opened == [(RATE, 3)]
+    assert (tmp_path / "rec" / row["path"]).is_file() and opened == [(RATE, "3")]
     (source,) = yaml.safe_load(facts["source"])["data"]["sources"]
     assert source == {"name": "recordings", "path": "rec/recordings.csv", "role": "positive"}
     (tmp_path / "wakeword.yaml").write_text(facts["source"])
