@@ -7,14 +7,11 @@ from typing import Any, Literal
 from wakeword_core.config import Config
 from wakeword_core.graph.search import Dimension
 from wakeword_core.store.locks import exclusive
-from wakeword_pipeline.tracking.training_runs import PARENT_TAG, EpochLog, MlflowResource
+from wakeword_pipeline.tracking.training_runs import PARENT_TAG, EpochLog, MlflowResource, log_params
 
 SEARCH_TAG, TRIAL_TAG = "search", "trial"
 _WHOLE = "all"
 """What stands for a trial in the run of the whole search."""
-_LONGEST = 500
-"""Characters of a parameter."""
-
 
 Status = Literal["FINISHED", "KILLED", "FAILED"]
 
@@ -62,11 +59,9 @@ class SearchRuns:
         return str(runs[0].info.run_id) if runs else ""
 
     def _begin(self, trial: str, name: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> str:
-        from mlflow.entities import Param
-
         tags = {SEARCH_TAG: self._name, TRIAL_TAG: trial, **tags}
         run_id = str(self._client.create_run(self._experiment, tags=tags, run_name=name).info.run_id)
-        self._client.log_batch(run_id, params=[Param(name, str(value)[:_LONGEST]) for name, value in params.items()])
+        log_params(self._client, run_id, params)
         return run_id
 
 

@@ -32,6 +32,7 @@ _FOLDER = "model"
 """Folder of a run that holds the artifact's files."""
 PARENT_TAG = "mlflow.parentRunId"
 _PARAMS: tuple[str, ...] = ("phrase", "seed", "features", "training", "compute")
+_LONGEST_PARAM = 500
 _MAX_DESCRIPTION = 4_900
 """Characters of a description; some databases behind MLflow hold no more than 5,000."""
 _EVERY_EPOCH = "val_loss"
@@ -185,7 +186,7 @@ class MlflowResource(dg.ConfigurableResource):
         if stage == TUNED and (parent := self.find(project.require(TRAINED).key)):
             tags[PARENT_TAG] = parent
         run_id = client.create_run(experiment, tags=tags, run_name=run_name(config, stage, key)).info.run_id
-        _log_params(client, run_id, settings_of(config, stage))
+        log_params(client, run_id, settings_of(config, stage))
         return client, run_id
 
     def finish(self, client: Any, run_id: str, artifact: Artifact) -> None:
@@ -268,10 +269,11 @@ def settings_of(config: Config, stage: str) -> dict[str, Any]:
     return _flatten(config.model_dump(mode="json", include=groups))
 
 
-def _log_params(client: Any, run_id: str, settings: Mapping[str, Any]) -> None:
+def log_params(client: Any, run_id: str, settings: Mapping[str, Any]) -> None:
+    """Log settings as parameters of a run, each cut to the length that the databases hold."""
     from mlflow.entities import Param
 
-    client.log_batch(run_id, params=[Param(name, str(value)[:500]) for name, value in settings.items()])
+    client.log_batch(run_id, params=[Param(name, str(value)[:_LONGEST_PARAM]) for name, value in settings.items()])
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
