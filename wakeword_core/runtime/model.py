@@ -274,8 +274,3 @@ def score_files(model: AnyModel, paths: Sequence[Path], out: Path) -> int:
     with replacing(out) as part, part.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     return len(arrays["time"])
-
-
-def detect_file(model: AnyModel, path: Path, threshold: float | None = None) -> list[Detection]:
-    """Return every detection in one audio file, at the model's own threshold unless one is given."""
-    return detect_blocks(model, read_pcm_blocks(path, model.sample_rate), threshold)

@@ -21,7 +21,7 @@ from wakeword_core.runtime import Detector, WakewordModel, onnx_file, window_sco
 from wakeword_core.runtime import model as runtime
 from wakeword_core.runtime.detector import detect
 from wakeword_core.runtime.live import WindowScorer
-from wakeword_core.runtime.model import detect_file, score_files
+from wakeword_core.runtime.model import detect_blocks, score_files
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,7 @@ def test_a_file_in_blocks_has_the_detections_of_the_whole(model, tmp_path, monke
     expected = model.detect(pcm)
     monkeypatch.setattr(audio, "_BLOCK_FRAMES", 3_333)
     monkeypatch.setattr(runtime, "_BLOCK_STRIDES", 7)
-    found = detect_file(model, tmp_path / "a.wav")
+    found = detect_blocks(model, read_pcm_blocks(tmp_path / "a.wav", 16_000))
     assert len(found) >= 2 and [event.label for event in found] == [event.label for event in expected]
     np.testing.assert_allclose([event.time for event in found], [event.time for event in expected], atol=1e-9)
     np.testing.assert_allclose([event.score for event in found], [event.score for event in expected], atol=1e-3)
@@ -550,7 +550,7 @@ def test_files_are_scored_and_detected(model, tmp_path) -> None:
     with np.load(tmp_path / "two.npz", allow_pickle=False) as two:
         assert list(two["names"]) == [str(path) for path in paths]
         assert len(two["time"]) == len(two["score"]) == len(two["file_index"]) and set(two["file_index"]) == {0, 1}
-    found, expected = detect_file(model, paths[1]), model.detect(bursts(4.0, 1))
+    found, expected = detect_blocks(model, read_pcm_blocks(paths[1], 16_000)), model.detect(bursts(4.0, 1))
     assert expected and [event.time for event in found] == [event.time for event in expected]
     with pytest.raises(DataError, match="at least one"):
         score_files(model, [], tmp_path / "none.npz")

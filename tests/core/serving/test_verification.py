@@ -5,10 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from wakeword_core.audio import read_pcm_blocks
 from wakeword_core.config import ServingConfig
 from wakeword_core.errors import ArtifactError, ConfigError
 from wakeword_core.runtime import WakewordModel
-from wakeword_core.runtime.model import detect_file
+from wakeword_core.runtime.model import detect_blocks
 from wakeword_core.serving.service import Service
 
 WAV = {"Content-Type": "audio/wav"}
@@ -31,7 +32,7 @@ def test_a_verdict_is_what_the_runtime_detects(
     pcm = np.repeat(sound(3.0, rate=rate)[:, None], channels, axis=1)
     path = tmp_path / f"a.{format.lower()}"
     path.write_bytes(encode(pcm / 32_768, rate, format, subtype))
-    expected = detect_file(model, path)
+    expected = detect_blocks(model, read_pcm_blocks(path, 16_000))
     with serving() as client:
         found = verify(client, path.read_bytes(), {"Content-Type": "application/octet-stream"})
     assert len(expected) == 2 and [one["time"] for one in found["events"]] == [round(one.time, 3) for one in expected]

@@ -64,7 +64,6 @@ _DEVOICED = tuple(
 _E_BEFORE_S = (_rule("(?:^|(?<= ))s(?=[ptkmnlfw])", "ɛs"),)
 _H_DROPPED = (_rule("(?:^|(?<= ))h", ""),)
 _W_TO_V = (_rule("w", "v"),)
-_V_TO_W = (_rule("v", "w"),)
 _R_ROLLED = (_rule("ɹ", "r"), _rule("ɚ|ɝː?|ɜː", "ɛr"))
 _MONOPHTHONGS = (_rule("eɪ", "eː"), _rule("oʊ|əʊ", "oː"))
 
