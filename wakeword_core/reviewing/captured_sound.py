@@ -1,6 +1,6 @@
 """A folder of captures as its reviewers see it: what was heard, what was said of it, and the trace of the score."""
 
-import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -115,9 +115,8 @@ class CapturedSound:
 
     def sound(self, name: str) -> bytes:
         """Return the FLAC file of a capture; DataError where there is none, or it is far larger than what is kept."""
-        path = self._path(name)
         try:
-            return path.read_bytes()
+            return self._path(name).read_bytes()
         except FileNotFoundError:
             raise _no_capture(name) from None
 
@@ -190,4 +189,4 @@ def _no_capture(name: str) -> DataError:
 
 def _number(value: object) -> float | None:
     """A number of the facts, which anybody may have written, or None where it is none."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 0 else None
+    return float(value) if isinstance(value, int | float) and 0 <= value <= sys.float_info.max else None

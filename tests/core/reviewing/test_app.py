@@ -1,6 +1,7 @@
 """What the server of a review answers, and whom."""
 
 import io
+import json
 import re
 import shutil
 
@@ -28,7 +29,8 @@ def said(name, state="no", **more):
 def test_captures_are_listed_with_what_was_said_of_them(folder, names, client) -> None:
     save_review(folder, names[0], Opinion("yes", "ben", WORD, "child", "CC-BY-4.0"))
     save_review(folder, names[1], Opinion("deleted", "ben"))
-    (folder / f"{names[2]}.json").write_text('{"word": ["x"], "score": "high", "threshold": NaN, "before_seconds": -1}')
+    facts = {"word": ["x"], "score": "high", "threshold": 10**400, "before_seconds": -1}
+    (folder / f"{names[2]}.json").write_text(json.dumps(facts))
     listed = client().get("/captures").json()
     assert [one["name"] for one in listed["captures"]] == [names[0], names[2]]
     first, last = listed["captures"]
