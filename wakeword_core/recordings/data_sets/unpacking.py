@@ -81,8 +81,7 @@ def remove_forgotten(sources: Iterable[SourceConfig], forgotten: Forgotten) -> N
     for source in sources:
         if source.columns is not None and source.unpacked.is_dir():
             with _locked(source):
-                known = Index.of(source)
-                _write(source, _without(source, known, forgotten), known)
+                _write(source, _without(source, Index.of(source), forgotten))
 
 
 @contextmanager
@@ -115,23 +114,23 @@ class _Unpacking:
 
     def refresh(self, progress: Progress) -> int:
         """Unpack what changed, remove what is gone or forgotten, and return the bytes of all that is there."""
-        before = Index.of(self._source)
-        known = before
-        if before.choice != self._choice:
+        known = Index.of(self._source)
+        if known.choice != self._choice:
+            known = Index(self._choice, self._forgotten.digest, problem=self._broken_off("it was ended"))
+            _write(self._source, known)
             for folder in (self._source.root, _rows_folder(self._source)):
                 shutil.rmtree(folder, ignore_errors=True)
-            known = Index(self._choice, self._forgotten.digest)
         known = _without(self._source, known, self._forgotten)
         self._done = dict(known.files)
         try:
             index = self._refreshed(known, progress)
         except (WakewordError, OSError) as error:
             problem = self._broken_off(reason_of(error)) if isinstance(error, OSError) else str(error)
-            _write(self._source, replace(known, files=self._done, problem=problem), before)
+            _write(self._source, replace(known, files=self._done, problem=problem))
             raise DataError(problem) from error
         finally:
             shutil.rmtree(self._part, ignore_errors=True)
-        _write(self._source, index, before)
+        _write(self._source, index)
         return sum(file.bytes for file in index.files.values())
 
     def _refreshed(self, known: Index, progress: Progress) -> Index:
@@ -145,9 +144,12 @@ class _Unpacking:
             return known
         marks = {path: file.mark() for path, file in files.items()}
         self._done = {path: file for path, file in known.files.items() if self._is_there(path, file, marks)}
-        for path in known.files.keys() - self._done.keys():
-            self._remove(path)
+        gone = known.files.keys() - self._done.keys()
         changed = {path: files[path] for path in sorted(files.keys() - self._done.keys())}
+        if gone or changed:
+            self._note(known)  # first, so that after a kill it names nothing that is not there
+        for path in gone:
+            self._remove(path)
         require_space(self._source.unpacked, sum(file.size for file in changed.values()), f"unpacking source {name!r}")
         saved, left = time.monotonic(), self._most_bytes - sum(file.bytes for file in self._done.values())
         for count, (path, file) in enumerate(changed.items(), 1):
@@ -155,7 +157,7 @@ class _Unpacking:
             left -= self._done[path].bytes
             progress(f"unpack {name}", count, len(changed))
             if time.monotonic() - saved > _SAVE_SECONDS:
-                _write(self._source, replace(known, files=self._done, problem=self._broken_off("it was ended")), known)
+                self._note(known)
                 saved = time.monotonic()
         counts = {reason: (count, left_out.examples[reason]) for reason, count in left_out.counts.items()}
         index = Index(self._choice, self._forgotten.digest, self._done, counts)
@@ -167,6 +169,10 @@ class _Unpacking:
         if self._source.is_hub:
             return hub_files(self._source, self._columns, self._largest)
         return local_files(self._source, self._columns, self._largest, self._most_bytes, left_out)
+
+    def _note(self, known: Index) -> None:
+        """Write what is there by now, as long as it is not all."""
+        _write(self._source, replace(known, files=self._done, problem=self._broken_off("it was ended")))
 
     def _broken_off(self, reason: str) -> str:
         return f"source {self._source.name!r} is not unpacked whole: {reason}; run again to go on"
@@ -310,13 +316,15 @@ def _forget_in(source: SourceConfig, path: str, file: Unpacked, forgotten: Forgo
     return replace(file, recordings=file.recordings - len(paths), forgotten=file.forgotten + len(paths))
 
 
-def _write(source: SourceConfig, index: Index, before: Index) -> None:
-    """Write the table of all recordings and then the index, unless they are as before."""
+def _write(source: SourceConfig, index: Index) -> None:
+    """Write the table of all recordings and then the index, unless they are there; with a problem there is no table."""
     import pyarrow as pa
 
-    if index == before and (index.problem or source.table.is_file()):
+    if index == Index.of(source) and (index.problem or source.table.is_file()):
         return
-    if not index.problem:
+    if index.problem:
+        source.table.unlink(missing_ok=True)
+    else:
         used = [path for path in sorted(index.files) if not index.files[path].problem]
         _write_table(source.table, pa.concat_tables([_read_table(source, path) for path in used]))
     write_json(source.unpacked / INDEX, asdict(index))

@@ -83,6 +83,20 @@ def test_a_data_set_of_the_hub_is_read_when_it_has_another_revision_and_used_wit
     assert data.listing("hf://owner/name").fingerprint != first.fingerprint
 
 
+def test_a_data_set_of_which_something_else_is_wanted_needs_the_network(
+    data: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub()
+    monkeypatch.setattr(files, "splits_on_hub", hub.splits)
+    monkeypatch.setattr(files, "read_split", hub.read)
+    data.listing("hf://owner/name")
+    hub.is_there = False
+    for _ in range(2):
+        assert "no network" in data.problem("hf://owner/name", more=", include: [train]")
+    hub.is_there = True
+    assert data.listing("hf://owner/name", more=", include: [train]").columns["path"] == ["train/x.wav"]
+
+
 def test_a_server_bounds_which_data_sets_may_be_named(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     root = data.folder.parent
     monkeypatch.setenv("WAKEWORD_DATA_ROOTS", str(root))

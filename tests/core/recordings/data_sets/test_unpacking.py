@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made_data_sets import DataSet, counts, sha256, sound, table, write_parquet, write_tar
 
@@ -128,10 +129,11 @@ def test_what_was_unpacked_before_the_disk_was_full_is_not_unpacked_again(data: 
     assert before.items() <= {name: path.stat().st_ino for name, path in data.unpacked().items()}.items()
 
 
-def test_what_a_kill_leaves_is_no_part_of_the_data_set(data: DataSet) -> None:
-    class KilledError(BaseException):
-        """Nothing is tidied up after it."""
+class KilledError(BaseException):
+    """Nothing is tidied up after it."""
 
+
+def test_what_a_kill_leaves_is_no_part_of_the_data_set(data: DataSet) -> None:
     def killing(table: pa.Table, *_: Any, **options: Any) -> None:
         raise KilledError
 
@@ -144,6 +146,31 @@ def test_what_a_kill_leaves_is_no_part_of_the_data_set(data: DataSet) -> None:
         assert listing.columns["recording_id"] == [sha256(sound(seed)) for seed in range(3)]
         assert set(data.unpacked()) == set(listing.columns["path"])
         write_parquet(path, table(3))
+
+
+def test_something_can_be_forgotten_after_a_kill_while_a_file_was_unpacked_again(data: DataSet) -> None:
+    def kill() -> None:
+        raise KilledError
+
+    path = write_parquet(data.folder / "a.parquet", table(2))
+    write_parquet(data.folder / "b.parquet", table(2, 10))
+    data.listing(data.folder)
+    write_parquet(path, table(3))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+        changing(patch, path, kill)
+        data.listing(data.folder)
+    project = data.project(data.folder)
+    Forgotten.add_to(project.home, [sha256(sound(seed)) for seed in (0, 10)], (), "asked")
+    unpacking.remove_forgotten(project.config.data.sources, project.forgotten())
+    assert not {"a.parquet/0.wav", "b.parquet/10.wav"} & data.unpacked().keys()
+    assert not [path for path in (data.home.parent / "cache").rglob("*") if path.is_file() and _names(path, "10.wav")]
+    assert project.listing().columns["recording_id"] == [sha256(sound(seed)) for seed in (1, 2, 11)]
+
+
+def _names(path: Path, recording: str) -> bool:
+    return path.suffix in (".rows", ".parquet") and any(
+        name.endswith(f"/{recording}") for name in pq.read_table(path, columns=["path"])["path"].to_pylist()
+    )
 
 
 def test_links_must_not_lead_out_of_the_folder(data: DataSet, tmp_path: Path) -> None:
