@@ -41,6 +41,8 @@ SIZE = _COEFFICIENTS[0] * _COEFFICIENTS[1]
 _SCALE = 211.0
 """Of a unit vector's numbers to bytes: none that was met came near 127."""
 _BATCH_FRAMES = 512
+_EQUAL = 1 - 1e-5
+"""The cosine of equal patches is no less than this, and rarely 1: numbers are rounded."""
 
 Patches = npt.NDArray[np.int8]
 Powers = npt.NDArray[np.float32]
@@ -161,6 +163,7 @@ def near_duplicates(recordings: pd.DataFrame, similarity: float, known: pd.Serie
     in blocks: memory does not grow with their number. Of two that are `known` [recordings] it is known that they differ
     from each other: only pairs with another are compared.
     """
+    similarity = min(similarity, _EQUAL)
     is_known = np.zeros(len(recordings), bool) if known is None else known.to_numpy(bool)
     old, new, every = (
         {split: chosen[chosen["split"] == split] for split in SPLITS}

@@ -71,6 +71,13 @@ def test_a_copy_is_found_and_only_the_copy(voices: list[np.ndarray], change: str
     assert pairs([prints(sound) for sound in voices], copies) == [(number, number) for number in range(len(voices))]
 
 
+def test_the_strictest_limit_finds_what_is_equal_and_nothing_else() -> None:
+    patches = [one.tobytes() for one in np.random.default_rng(3).integers(-60, 60, (50, SIZE), dtype=np.int8)]
+    nearly = [(np.frombuffer(one, np.int8) + 1).astype(np.int8).tobytes() for one in patches]
+    assert pairs(patches, patches, 1.0) == [(number, number) for number in range(len(patches))]
+    assert pairs(patches, nearly, 1.0) == []
+
+
 def test_a_copy_at_another_sample_rate_is_found(voices: list[np.ndarray]) -> None:
     low = prints(resample(voices[0].astype(np.float32), RATE, 8_000), 8_000)
     high = prints(resample(voices[0].astype(np.float32), RATE, 44_100), 44_100)
