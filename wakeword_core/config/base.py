@@ -20,6 +20,9 @@ AccentName = Literal[
 MannerName = Literal[
     "small_child", "child", "deep", "whispered", "shouted", "speaking_up", "drawn_out", "clipped", "tired", "emphatic"
 ]
+Decibels = Annotated[float, Field(ge=-100, le=100)]
+ReverberationSeconds = Annotated[float, Field(ge=0.05, le=5)]
+"""In which the sound of a generated room falls by 60 dB."""
 LANGUAGE_TAG = r"^[a-z]{2,3}(-[a-z0-9]+)*$"
 """What the tags of languages are like: en, en-gb."""
 _KEY = re.compile(r"[0-9a-f]{6,64}")

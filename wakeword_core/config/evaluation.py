@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from wakeword_core.config.base import DecidesIf, Settings
+from wakeword_core.config.base import DecidesIf, ReverberationSeconds, Settings
 
 Way = Literal["telephone", "gsm", "opus", "microphone", "quiet", "clipped"]
 WAYS: tuple[Way, ...] = get_args(Way)
@@ -109,7 +109,9 @@ class TestConditionsConfig(Settings):
     )
     far_snr_db: tuple[float | None, ...] = Field((None, 10.0), description="The same for positives across a room.")
     far_rooms: int = Field(32, ge=1, le=4_096, description="Rooms generated when no recordings of rooms exist.")
-    far_rt60_seconds: tuple[float, float] = Field((0.2, 0.8), description="Reverberation time of generated rooms.")
+    far_rt60_seconds: tuple[ReverberationSeconds, ReverberationSeconds] = Field(
+        (0.2, 0.8), description="Reverberation time of generated rooms, from and to."
+    )
     speech_db: Annotated[tuple[float, ...], DecidesIf(lambda test: bool(test.speech_db))] = Field(
         (), description="Other people's speech under the positives, at these ratios of the word to it in dB."
     )
@@ -132,12 +134,10 @@ class TestConditionsConfig(Settings):
         12.0, ge=0, le=60, description="How far the loudest sample of a clipped word is above what fits."
     )
 
-    @field_validator("far_rt60_seconds")
-    @classmethod
-    def _reverberation(cls, limits: tuple[float, float]) -> tuple[float, float]:
-        if not 0.05 <= limits[0] <= limits[1] <= 5:
-            raise ValueError("must be given as [from, to] with 0.05 <= from <= to <= 5")
-        return limits
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        self.require_ordered("far_rt60_seconds")
+        return self
 
 
 class ConditionsConfig(Settings):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from wakeword_core.config.base import DecidesIf, Settings, Split
+from wakeword_core.config.base import Decibels, DecidesIf, ReverberationSeconds, Settings, Split
 from wakeword_core.config.plugins import AugmentationPlugin, FrontEndPlugin
 
 MICRO_RATE = 16_000
@@ -126,6 +126,7 @@ class RowsConfig(Settings):
 
 _LowEdge = Annotated[float, Field(ge=50, le=1_000)]
 _HighEdge = Annotated[float, Field(ge=2_000, le=24_000)]
+_Factor = Annotated[float, Field(ge=0.5, le=2)]
 _Overload = Annotated[float, Field(gt=0, le=40)]
 _WITH_DEVICES = DecidesIf(lambda augment: bool(augment.device_probability))
 _OTHER_LEVELS = DecidesIf(lambda augment: augment.level_dbfs is not None)
@@ -152,7 +153,7 @@ class AugmentConfig(Settings):
         le=64,
         description="Views of a real positive whose wake word has synthetic positives in training too; null: as views.",
     )
-    gain_db: tuple[float, float] = Field((-12.0, 6.0), description="Gain, from and to.")
+    gain_db: tuple[Decibels, Decibels] = Field((-12.0, 6.0), description="Gain, from and to.")
     level_dbfs: Annotated[tuple[_Level, _Level] | None, _OTHER_LEVELS] = Field(
         None,
         description="RMS level that a view is brought to before noise and gain, from and to; null: that of its "
@@ -161,19 +162,21 @@ class AugmentConfig(Settings):
     noise_probability: float = Field(0.7, ge=0, le=1, description="How often noise is mixed in.")
     noise_minutes: float = Field(30.0, gt=0, le=600, description="Recorded noise and background kept to mix in.")
     generated_noise_minutes: float = Field(10.0, ge=0, le=120, description="Generated noise to mix in as well.")
-    snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
+    snr_db: tuple[Decibels, Decibels] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
     rir_probability: float = Field(0.5, ge=0, le=1, description="How often a room is applied.")
     room_share: Annotated[tuple[_Share, _Share], _WITH_DRY_SOUND] = Field(
         (1.0, 1.0), description="Share of the room in what is heard, from and to; the rest is the sound without it."
     )
     generated_rirs: int = Field(64, ge=0, le=4_096, description="Rooms generated when no recordings of rooms exist.")
-    rt60_seconds: tuple[float, float] = Field((0.15, 0.7), description="Reverberation time of generated rooms.")
+    rt60_seconds: tuple[ReverberationSeconds, ReverberationSeconds] = Field(
+        (0.15, 0.7), description="Reverberation time of generated rooms, from and to."
+    )
     speed_probability: float = Field(0.6, ge=0, le=1, description="How often speed (and pitch with it) changes.")
-    speed: tuple[float, float] = Field((0.9, 1.1), description="Speed factor, from and to.")
+    speed: tuple[_Factor, _Factor] = Field((0.9, 1.1), description="Speed factor, from and to.")
     tempo_probability: Annotated[float, _WITH_TEMPO] = Field(
         0.0, ge=0, le=1, description="How often sound goes by faster or slower and keeps its pitch (time stretch)."
     )
-    tempo: Annotated[tuple[float, float], _WITH_TEMPO] = Field(
+    tempo: Annotated[tuple[_Factor, _Factor], _WITH_TEMPO] = Field(
         (0.85, 1.2), description="Factor of the tempo, from and to, besides that of the speed."
     )
     pitch_probability: Annotated[float, _WITH_PITCH] = Field(
@@ -208,10 +211,6 @@ class AugmentConfig(Settings):
         if self.level_dbfs is not None:
             self.require_ordered("level_dbfs")
         self.require_ordered("device_low_cut_hz", "device_high_cut_hz", "device_overload_db")
-        if not 0.5 <= self.speed[0] <= self.speed[1] <= 2.0:
-            raise ValueError("speed must lie between 0.5 and 2")
-        if not 0.5 <= self.tempo[0] <= self.tempo[1] <= 2.0:
-            raise ValueError("tempo must lie between 0.5 and 2")
         return self
 
 

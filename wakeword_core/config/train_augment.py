@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from wakeword_core.config.base import Settings
+from wakeword_core.config.base import Decibels, Settings
 
 
 class SpecAugmentConfig(Settings):
@@ -30,7 +30,7 @@ class TrainAugmentConfig(Settings):
 
     band_warp: float = Field(0.12, ge=0, le=0.5, description="Largest relative stretch of frequency (VTLP).")
     colour_db: float = Field(2.0, ge=0, le=20, description="Deviation of each smooth curve over the bands, in dB.")
-    gain_db: tuple[float, float] = Field((0.0, 0.0), description="Gain, from and to; stored views have their own.")
+    gain_db: tuple[Decibels, Decibels] = Field((0.0, 0.0), description="Gain, from and to; views have their own.")
     isolate_probability: float = Field(
         0.0, ge=0, le=1, description="How often everything but one stretch of a negative row is silenced."
     )
@@ -43,7 +43,7 @@ class TrainAugmentConfig(Settings):
         0.0, ge=0, le=1, description="How often a row gets, in part, the mean and deviation of another row's bands."
     )
     noise_probability: float = Field(0.6, ge=0, le=1, description="How often a row of noise is mixed in.")
-    noise_snr_db: tuple[float, float] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
+    noise_snr_db: tuple[Decibels, Decibels] = Field((0.0, 25.0), description="Signal to noise ratio, from and to.")
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:

@@ -115,7 +115,16 @@ from wakeword_core.errors import ConfigError
         ),
         ("features.frontend={kind: micro, hop_length: 320}", "hop_length must be 160 with kind micro"),
         ("features.frontend={kind: micro, f_max: 8000}", "f_max must be 7500 with kind micro"),
-        ("features.augment.speed=[0.1,3]", "features.augment.speed is [0.1, 3], but speed must lie between 0.5 and 2"),
+        ("features.augment.speed=[0.1,3]", "features.augment.speed.0 is 0.1, but must be at least 0.5"),
+        ("features.augment.tempo=[1,3]", "features.augment.tempo.1 is 3, but must be at most 2"),
+        ("features.augment.rt60_seconds=[0.01,0.02]", "features.augment.rt60_seconds.0 is 0.01, but must be at least"),
+        ("features.augment.rt60_seconds=[0.1,900]", "features.augment.rt60_seconds.1 is 900, but must be at most 5"),
+        ("features.augment.gain_db=[0,800]", "features.augment.gain_db.1 is 800, but must be at most 100"),
+        ("training.augment.noise_snr_db=[-800,0]", "augment.noise_snr_db.0 is -800, but must be at least -100"),
+        (
+            "evaluation.conditions.test.far_rt60_seconds=[0.5,0.4]",
+            "but far_rt60_seconds must be given as [from, to] with from <= to",
+        ),
         ("data.splits.val_fraction=0.8", "data.splits.val_fraction is 0.8 and data.splits.test_fraction is 0.2, but"),
         ("synthesis.engines={}", "synthesis.engines is wrong: must give at least one engine a share above 0"),
         (
