@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def config_for(given: GivenRecordings, words: Sequence[str], settings: Config, c
 
     `words` are the wake words that the recordings may be of, the first where nothing else is said.
     """
-    names: Counter[str] = Counter()
+    names: set[str] = set()
     sources: list[dict[str, Any]] = []
     for path in given.words:
         about: dict[str, Any] = {"role": "positive", "speaker": given.speaker}
@@ -137,8 +138,9 @@ def _with_labels_of_tables(config: Config, words: Sequence[str]) -> Config:
     return config.model_copy(update={"data": config.data.model_copy(update={"sources": tuple(sources)})})
 
 
-def _name(path: str, taken: Counter[str]) -> str:
-    """Return a name for the source of a path or URL that none of the `taken` ones has."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path.rstrip("/")).stem).strip("-.") or "recordings"
-    taken[name] += 1
-    return name if taken[name] == 1 else f"{name}-{taken[name]}"
+def _name(path: str, taken: set[str]) -> str:
+    """Return a name for the source of a path or URL that none of the `taken` ones is, among which it is then."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(path.rstrip("/")).stem).strip("-.") or "recordings"
+    name = next(one for one in chain([stem], (f"{stem}-{number}" for number in count(2))) if one not in taken)
+    taken.add(name)
+    return name

@@ -15,7 +15,7 @@ from wakeword_core.errors import ConfigError, DataError, WakewordError
 from wakeword_core.evaluation.report.side_by_side import heard_words
 from wakeword_core.evaluation.streams.conditions import Condition
 from wakeword_core.graph.evaluation import EVENTS_FILE, WINDOWS_FILE, evaluate, summary
-from wakeword_core.graph.given_recordings import GivenRecordings
+from wakeword_core.graph.given_recordings import GivenRecordings, config_for
 from wakeword_core.graph.project import Project
 from wakeword_core.listeners.opening import open_listener
 
@@ -198,6 +198,12 @@ def test_a_rule_tells_several_words_apart(recordings, models, settings, tmp_path
     ]  # fmt: skip
     said = {word["name"]: word["words"] for word in metrics["models"][0]["by_word"]}
     assert said == {WORD: 1, "computer": 2}
+
+
+def test_folders_of_one_name_are_told_apart(settings) -> None:
+    given = GivenRecordings(["x/a", "y/a", "z/a-2"], ["b/a", "c/a.b"])
+    names = [source.name for source in config_for(given, [WORD], settings, {}).data.sources]
+    assert names == ["a", "a-2", "a-2-2", "a-3", "a-4"]
 
 
 @pytest.mark.parametrize(
