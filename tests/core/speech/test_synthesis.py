@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from wakeword_core.config import SPLITS, SynthesisConfig
+from wakeword_core.audio import write_audio
+from wakeword_core.config import SPLITS, Config, SynthesisConfig
 from wakeword_core.config.globs import glob_regex
 from wakeword_core.errors import DataError, MissingDependencyError, WakewordError
 from wakeword_core.files import hash_file
+from wakeword_core.graph.project import Project
 from wakeword_core.recordings.sources import find_recordings
 from wakeword_core.speech import people, rendering, synthesis
 from wakeword_core.speech.delivery import Delivery
@@ -234,6 +236,16 @@ def test_single_words_are_negatives_and_by_themselves_for_training(tmp_path):
     words = [one for one in synthetic_sources(tmp_path / "b") if one.path.name == "words"]
     assert {one.split for one in words if one.name.endswith("espeak")} == {None}
     assert {one.speaker_space for one in words} == {"synthetic"}
+
+
+def test_a_source_that_is_called_as_one_of_synthetic_speech_is_refused(tmp_path):
+    write_audio(tmp_path / "own.wav", np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32), RATE)
+    source = {"name": "synthetic_words_espeak", "path": str(tmp_path), "role": "positive"}
+    tree = {"data": {"sources": [source]}, "synthesis": {"enabled": True, "words": 2, **NOTHING}}
+    project = Project(Config.model_validate(tree), tmp_path / "home")
+    project.build("synthetic_speech")
+    with pytest.raises(DataError, match="'synthetic_words_espeak' has the name of one of synthetic speech; give it"):
+        project.build("raw_manifest")
 
 
 def test_more_words_change_nothing_else(tmp_path):

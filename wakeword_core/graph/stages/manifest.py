@@ -31,12 +31,20 @@ _ALONE = 4
 
 
 def all_sources(configured: Sequence[SourceConfig], speech: Artifact | None) -> list[SourceConfig]:
-    """Return the configured folders of recordings, then those of synthetic speech; DataError where there are none."""
+    """Return the configured folders of recordings, then those of synthetic speech.
+
+    DataError where there are none, or where one is called as one of synthetic speech is.
+    """
     sources = list(configured)
     if speech:
         from wakeword_core.speech.synthesis import synthetic_sources
 
-        sources += synthetic_sources(speech.path)
+        made = synthetic_sources(speech.path)
+        if both := {source.name for source in made} & {source.name for source in configured}:
+            raise DataError(
+                f"the source {min(both)!r} has the name of one of synthetic speech; give it another under data.sources"
+            )
+        sources += made
     if not sources:
         raise DataError(
             "there are no recordings: name folders under data.sources in the configuration, "
