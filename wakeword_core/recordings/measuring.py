@@ -2,11 +2,10 @@
 
 import base64
 import functools
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from wakeword_core.audio import LOUDEST, AudioError, Samples, decoder_versions, 
 from wakeword_core.config import SourceConfig
 from wakeword_core.config.recordings import HealthConfig
 from wakeword_core.errors import ChangedRecordingError
-from wakeword_core.files import digest, hash_file
+from wakeword_core.files import digest
 from wakeword_core.progress import Progress
 from wakeword_core.python import library_versions
 from wakeword_core.recordings.health import MEGABYTE, SPAN_ROLES
@@ -27,7 +26,7 @@ from wakeword_core.recordings.measures import FINGERPRINT, HEADER, LEVELS, SPEEC
 from wakeword_core.recordings.near_duplicates import FINGERPRINT_VERSION, BandPowers, fingerprint
 from wakeword_core.recordings.row import plain_rows
 from wakeword_core.recordings.scan import ScanCache
-from wakeword_core.recordings.sources import State
+from wakeword_core.recordings.sources import as_hashed
 from wakeword_core.recordings.vad import VAD_SAMPLE_RATE, SpeechDetector, energy_span
 from wakeword_core.sound_formats import Source
 from wakeword_core.workers.base import Workers
@@ -47,8 +46,6 @@ _SECONDS_A_HEADER, _SECONDS_A_SECOND = 0.001, 0.005
 _FULL_SCALE = 0.999
 _QUIETEST_DBFS = -200.0
 _KIND_DIGITS = 12
-_WHOLE_FILE_BYTES = 16 << 20
-"""A file up to this size is read once, so that what is measured is what was hashed."""
 
 
 def _kind(name: str, *facts: Any) -> str:
@@ -222,7 +219,7 @@ def _of_one(measure: Callable[[Source], Result], job: _Job) -> Result | str:
     """Measure the bytes that were hashed, or say why that fails this time: it says nothing lasting about the bytes."""
     path = job.path
     try:
-        with _as_hashed(path, job.recording_id) as source:
+        with as_hashed(path, job.recording_id) as source:
             return measure(source)
     except ChangedRecordingError:
         raise
@@ -233,19 +230,6 @@ def _of_one(measure: Callable[[Source], Result], job: _Job) -> Result | str:
     except Exception as error:
         log.warning("%s cannot be measured (%s: %s)", path, type(error).__name__, error)
         return f"cannot be measured ({type(error).__name__}: {error})"
-
-
-@contextmanager
-def _as_hashed(path: Path, recording_id: str) -> Iterator[Source]:
-    """The bytes of a recording, or its path if they are many; ChangedRecordingError when they are others now."""
-    before = State.of(path.stat())
-    source: Source = path.read_bytes() if before.size <= _WHOLE_FILE_BYTES else path
-    now = hash_file(path) if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
-    if now != recording_id:
-        raise ChangedRecordingError(str(path), str(path))
-    yield source
-    if isinstance(source, Path) and State.of(path.stat()) != before:
-        raise ChangedRecordingError(str(path), str(path))
 
 
 def measure_header(source: Source) -> dict[str, Any]:

@@ -1,20 +1,22 @@
 """Which recordings a source has: sound in its folder, or what lies where its table says; and what else is there."""
 
+import hashlib
 import os
 import posixpath
 import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from wakeword_core.config import SourceConfig
 from wakeword_core.config.globs import glob_regex
-from wakeword_core.errors import DataError
-from wakeword_core.files import inside
-from wakeword_core.sound_formats import INSTALL_MEDIA, MEDIA, SOUND_ENDINGS, av_version, sound_format
+from wakeword_core.errors import ChangedRecordingError, DataError
+from wakeword_core.files import hash_file, inside
+from wakeword_core.sound_formats import INSTALL_MEDIA, MEDIA, SOUND_ENDINGS, Source, av_version, sound_format
 
 _EVERYTHING = ("**/*",)
 OUTSIDE = "a link that leads outside its source's folder; name where it leads in link_roots, or copy the recording"
@@ -29,6 +31,8 @@ _EXPECTED = (NOT_AUDIO, HIDDEN, NOT_CHOSEN, OTHER_NAME)
 """Reasons for which nobody needs to do anything."""
 _INODES = 2**63
 """SQLite's integers have a sign."""
+WHOLE_FILE_BYTES = 16 << 20
+"""A file up to this size is read once, so that what is used is what was hashed."""
 
 
 class State(NamedTuple):
@@ -44,6 +48,20 @@ class State(NamedTuple):
         """Read it off what the system says of a file."""
         inode = stat.st_ino % _INODES
         return cls(stat.st_size, stat.st_mtime_ns, inode, stat.st_ctime_ns)
+
+
+@contextmanager
+def as_hashed(path: Path, recording_id: str) -> Iterator[Source]:
+    """Yield the bytes of a recording, or its path if they are many; ChangedRecordingError when they are others now."""
+    changed = ChangedRecordingError(str(path), str(path))
+    before = State.of(path.stat())
+    source: Source = path.read_bytes() if before.size <= WHOLE_FILE_BYTES else path
+    now = hash_file(source) if isinstance(source, Path) else hashlib.sha256(source).hexdigest()
+    if now != recording_id:
+        raise changed
+    yield source
+    if isinstance(source, Path) and State.of(path.stat()) != before:
+        raise changed
 
 
 class SourceFile(NamedTuple):

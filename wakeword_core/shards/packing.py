@@ -1,9 +1,7 @@
 """Writing one shard, from its recordings or from older shards that hold them; it is read back."""
 
 import errno
-import hashlib
 import logging
-import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,15 +9,14 @@ from pathlib import Path
 
 from wakeword_core.audio import AudioError, decode_wav, encode_wav, read_pcm16
 from wakeword_core.errors import ArtifactError, ChangedRecordingError, DataError, WakewordError
-from wakeword_core.files import checksum, contained, hash_file, replacing
+from wakeword_core.files import checksum, contained, replacing
 from wakeword_core.recordings.row import RecordingRow, row_columns
+from wakeword_core.recordings.sources import as_hashed
 from wakeword_core.shards.shard_file import RowReader, Wav, write_recordings
 from wakeword_core.store.parts import FileEntry
 
 log = logging.getLogger(__name__)
 
-_WHOLE_FILE_BYTES = 16 << 20
-"""A file up to this size is read once, so that what is decoded is what was hashed."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -124,45 +121,30 @@ class _Reader:
             raise DataError(
                 f"recording {row.source}/{row.path} is gone since the scan; run again to scan anew"
             ) from error
-        except ChangedRecordingError:
-            raise
+        except ChangedRecordingError as error:
+            listed = self._job.roots[row.source].resolve() / row.path
+            raise ChangedRecordingError(f"recording {row.source}/{row.path}", str(listed)) from error
         except (OSError, WakewordError) as error:
             raise DataError(f"recording {row.source}/{row.path}: {error}") from error
 
     def _read(self, row: ShardRow) -> tuple[Wav, float]:
-        path, before = self._locate(row)
-        rate = self._job.sample_rate
-        if before.st_size <= _WHOLE_FILE_BYTES:
-            data = path.read_bytes()
-            self._require_scanned(hashlib.sha256(data).hexdigest(), row)
-            if seconds := _seconds_as_it_is(data, rate):
-                return data, seconds
-            pcm = read_pcm16(data, rate)
-            return encode_wav(pcm, rate), len(pcm) / rate
-        self._require_scanned(hash_file(path), row)
-        pcm = read_pcm16(path, rate)
-        after = path.stat()
-        if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
-            raise DataError("it was replaced while it was read; run again when the recordings are at rest")
+        path, rate = self._locate(row), self._job.sample_rate
+        with as_hashed(path, row.recording_id) as source:
+            if isinstance(source, bytes) and (seconds := _seconds_as_it_is(source, rate)):
+                return source, seconds
+            pcm = read_pcm16(source, rate)
         return encode_wav(pcm, rate), len(pcm) / rate
 
-    def _require_scanned(self, sha256: str, row: ShardRow) -> None:
-        if sha256 != row.recording_id:
-            listed = self._job.roots[row.source].resolve() / row.path
-            raise ChangedRecordingError(f"recording {row.source}/{row.path}", str(listed))
-
-    def _locate(self, row: ShardRow) -> tuple[Path, os.stat_result]:
+    def _locate(self, row: ShardRow) -> Path:
         """A recording's path inside its source; folders are resolved once, since that takes longer than to read it."""
         root, others = self._job.roots[row.source], self._job.link_roots.get(row.source, ())
         folder, _, name = row.path.rpartition("/")
         if (row.source, folder) not in self._folders:
             self._folders[row.source, folder] = contained(root, folder or ".", others)
         path = self._folders[row.source, folder] / name
-        state = path.lstat()
-        if name not in ("", ".", "..") and stat.S_ISREG(state.st_mode):
-            return path, state
-        path = contained(root, row.path, others)
-        return path, path.stat()
+        if name not in ("", ".", "..") and stat.S_ISREG(path.lstat().st_mode):
+            return path
+        return contained(root, row.path, others)
 
 
 def _seconds_as_it_is(data: bytes, sample_rate: int) -> float:

@@ -10,7 +10,7 @@ from wakeword_core.audio import from_pcm16, read_blocks, resample
 from wakeword_core.config import DataConfig
 from wakeword_core.errors import DataError
 from wakeword_core.files import hash_file
-from wakeword_core.recordings import measuring
+from wakeword_core.recordings import measuring, sources
 from wakeword_core.recordings.health import NOT_HEARD
 from wakeword_core.recordings.scan import ScanCache, scan
 from wakeword_core.recordings.sources import State
@@ -117,7 +117,7 @@ def test_a_cache_of_another_run_can_be_open_at_the_same_time(recordings, tmp_pat
 @pytest.mark.parametrize("whole", [True, False])
 def test_what_is_measured_are_the_bytes_that_were_hashed(tmp_path, cache, build, monkeypatch, whole):
     if not whole:
-        monkeypatch.setattr(measuring, "_WHOLE_FILE_BYTES", 0)
+        monkeypatch.setattr(sources, "WHOLE_FILE_BYTES", 0)
     write(tmp_path / "r" / "a.wav", noise())
     write(tmp_path / "r" / "b.wav", noise(seed=1))
     listing = scan([source(tmp_path / "r")], cache)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from wakeword_core.config import ShardsConfig
 from wakeword_core.errors import ArtifactError, DataError
+from wakeword_core.recordings import sources
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN, Forgotten
 from wakeword_core.shards import packing
 from wakeword_core.shards.building import build_shards
@@ -241,7 +242,7 @@ def test_a_recording_deleted_since_the_scan_is_named(sounds, tmp_path):
 
 def test_a_large_recording_replaced_while_it_is_decoded_is_named(sounds, tmp_path, monkeypatch):
     root, rows = sounds
-    monkeypatch.setattr(packing, "_WHOLE_FILE_BYTES", 0)  # what is read once is what was hashed
+    monkeypatch.setattr(sources, "WHOLE_FILE_BYTES", 0)  # what is read once is what was hashed
     original = packing.read_pcm16
 
     def replaced(path, rate):
@@ -250,14 +251,14 @@ def test_a_large_recording_replaced_while_it_is_decoded_is_named(sounds, tmp_pat
         return original(path, rate)
 
     monkeypatch.setattr(packing, "read_pcm16", replaced)
-    with pytest.raises(DataError, match=r"recording mine/7\.flac: it was replaced while it was read"):
+    with pytest.raises(DataError, match=r"recording mine/7\.flac: its bytes changed since the scan"):
         build(root, rows, tmp_path, "out")
 
 
 def test_large_files_are_hashed_in_pieces(sounds, tmp_path, monkeypatch):
     root, rows = sounds
     expected, _ = build(root, rows, tmp_path, "small")
-    monkeypatch.setattr(packing, "_WHOLE_FILE_BYTES", 0)
+    monkeypatch.setattr(sources, "WHOLE_FILE_BYTES", 0)
     assert build(root, rows, tmp_path / "fresh", "large")[0] == expected
     wrong = rows.copy()
     wrong.loc[3, "recording_id"] = "0" * 64
