@@ -28,7 +28,7 @@ _REPLACED = ".replaced-"
 """How the name of a folder begins in whose place another was put."""
 _CHUNK_BYTES = 1 << 20
 _TOKEN_BYTES = 6
-_ORDINARY_MODE = 0o666
+ORDINARY_FILE = 0o666
 """Permissions of a file that nothing is said of."""
 PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600
 """Permissions of what only its owner may read, such as voices."""
@@ -130,7 +130,7 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path, mode: int = _ORDINARY_MODE) -> Iterator[Path]:
+def replacing(path: Path, mode: int = ORDINARY_FILE) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed to `path`, else removed.
 
     It has the permissions `mode`, less those that the process denies its files, from its beginning.
@@ -154,13 +154,13 @@ def replacing(path: Path, mode: int = _ORDINARY_MODE) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str, mode: int = _ORDINARY_MODE) -> None:
+def write_text(path: Path, text: str, mode: int = ORDINARY_FILE) -> None:
     """Write a text file so that it appears whole, with permissions as `replacing` gives them."""
     with replacing(path, mode) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any, mode: int = _ORDINARY_MODE) -> None:
+def write_json(path: Path, value: Any, mode: int = ORDINARY_FILE) -> None:
     """Write a JSON file for people (indented) so that it appears whole; NaN is refused."""
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n", mode)

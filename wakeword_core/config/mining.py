@@ -7,7 +7,7 @@ from pydantic import Field
 from wakeword_core.config.base import Settings
 
 
-class SearchConfig(Settings):
+class MiningSearchConfig(Settings):
     """Which events become clips."""
 
     min_score: float = Field(
@@ -40,5 +40,5 @@ class MiningConfig(Settings):
     enabled: bool = Field(
         False, description="Whether the trained model is tuned on what it wrongly fires at in the training split."
     )
-    search: SearchConfig = SearchConfig()
+    search: MiningSearchConfig = MiningSearchConfig()
     tuning: MiningTuningConfig = MiningTuningConfig()

@@ -9,15 +9,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from wakeword_core.config.base import DECIDES_NOTHING, DecidesIf, Role, Settings, Split
+from wakeword_core.config.base import DECIDES_NOTHING, LONGEST_PHRASE, DecidesIf, Role, Settings, Split
 from wakeword_core.config.globs import glob_regex
 from wakeword_core.config.remote import DATA_SUFFIXES, HUB, TABLE_SUFFIXES, TAR_SUFFIXES, cache_folder, local_copy
 from wakeword_core.files import digest
 from wakeword_core.text import printable
 
 _FOLDER_RULE = re.compile(r"parent|folder:-?[1-9]\d?")
-LONGEST_WORD = 60
-"""Characters of a wake word or phrase."""
 _LONGEST_PATH, _LONGEST_NAME = 4_000, 255
 """In bytes, as most systems have it."""
 _DIGITS = 12
@@ -164,7 +162,7 @@ class SourceConfig(Settings):
     @classmethod
     def _speakable_words(cls, words: tuple[str, ...]) -> tuple[str, ...]:
         for word in words:
-            if not word.strip() or not word.isprintable() or word.startswith("_") or len(word) > LONGEST_WORD:
+            if not word.strip() or not word.isprintable() or word.startswith("_") or len(word) > LONGEST_PHRASE:
                 raise ValueError(f"{word!r} is no wake word; use letters, and no underscore at its beginning")
         if len(set(words)) != len(words):
             raise ValueError("must not name a word twice")

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from wakeword_core.config.base import LANGUAGE_TAG, AccentName, MannerName, Settings
-from wakeword_core.config.recordings import LONGEST_WORD, speakable, spelling
+from wakeword_core.config.base import LANGUAGE_TAG, LONGEST_PHRASE, AccentName, MannerName, Settings
+from wakeword_core.config.recordings import speakable, spelling
 from wakeword_core.errors import ConfigError
 from wakeword_core.plugins import find_plugin, plugins
 
@@ -87,7 +87,7 @@ class SynthesisConfig(Settings):
     )
     phrase_language: str | None = Field(
         None,
-        pattern=r"^[a-z]{2,3}(-[a-z0-9]+)*$",
+        pattern=LANGUAGE_TAG,
         description="Language by whose rules the phrase is read where no pronunciation is given, as espeak-ng names "
         "it: de, fr, ja, cmn. Default: English, in the accent of each voice.",
     )
@@ -167,8 +167,8 @@ class SynthesisConfig(Settings):
                 spoken.append(speakable(phrase))
             except ValueError as error:
                 raise ValueError(f"{phrase!r} {error}") from None
-            if len(phrase) > LONGEST_WORD:
-                raise ValueError(f"{phrase!r} has more than {LONGEST_WORD} characters")
+            if len(phrase) > LONGEST_PHRASE:
+                raise ValueError(f"{phrase!r} has more than {LONGEST_PHRASE} characters")
         if len(set(map(spelling, spoken))) != len(spoken):
             raise ValueError("must not name a phrase twice")
         return tuple(spoken)

@@ -33,7 +33,6 @@ COLUMNS = ("recording_id", "state", "label", "reviewer", "reviewed", "recording"
 CORRECTED = "labelled otherwise after listening"
 """What the summary of a manifest calls usable recordings whose source says something else."""
 _ID = re.compile("[0-9a-f]{64}")
-_MODE = 0o666
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def make_table(path: Path) -> None:
     path = path.resolve()  # a link stays one
     with writing(path.parent, _lock(path), f"the corrections in {path}"):
         if not path.exists():
-            write_rows(path, COLUMNS, [], _MODE)
+            write_rows(path, COLUMNS, [])
 
 
 def save_correction(
@@ -129,7 +128,7 @@ def save_correction(
     with writing(path.parent, _lock(path), f"the corrections in {path}"):
         corrections = read_corrections(path)
         before = corrections.get(recording_id)
-        if seen is not None and (before.revision if before else "") != seen and before:
+        if before and seen is not None and before.revision != seen:
             raise ReviewedMeanwhileError(before.reviewer, before.state, recording or recording_id)
         _write(path, {**corrections, recording_id: said})
     return said
@@ -172,7 +171,7 @@ def correct(rows: "pd.DataFrame", corrections: Mapping[str, Correction], words: 
 
 
 def _write(path: Path, corrections: Mapping[str, Correction]) -> None:
-    write_rows(path, COLUMNS, [astuple(one) for one in corrections.values()], _MODE)
+    write_rows(path, COLUMNS, [astuple(one) for one in corrections.values()])
 
 
 def _lock(path: Path) -> str:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from wakeword_core.errors import DataError, reason_of
-from wakeword_core.files import require_writable, write_text
+from wakeword_core.files import ORDINARY_FILE, require_writable, write_text
 from wakeword_core.store.locks import exclusive
 from wakeword_core.text import printable
 
@@ -44,7 +44,7 @@ def writing(folder: Path, lock: str, what: str) -> Iterator[None]:
         raise DataError(f"{what} cannot be written ({reason_of(error)}); {advice}") from error
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Sequence[tuple[str, ...]], mode: int) -> None:
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[tuple[str, ...]], mode: int = ORDINARY_FILE) -> None:
     """Write a table in the order of its rows, whole or not at all, with the permissions `mode`."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([columns, *sorted(rows)])
