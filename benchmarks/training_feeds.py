@@ -129,11 +129,12 @@ def _places(project: Project) -> tuple[list[str], list[int]]:
     import pandas as pd
 
     from wakeword_core.features.store import FeatureFile
-    from wakeword_core.recordings.manifest import read_manifest
+    from wakeword_core.files import read_json
+    from wakeword_core.recordings.manifest import ROOTS, read_manifest
 
-    manifest = read_manifest(project.require("raw_manifest").path, "train")
-    roots = {source.name: source.root for source in project.sources()}
-    files = pd.Series([str(roots[one.source] / one.path) for one in manifest.itertuples()], manifest["recording_id"])
+    folder = project.require("raw_manifest").path
+    manifest, roots = read_manifest(folder, "train"), read_json(folder / ROOTS)
+    files = pd.Series([f"{roots[one.source]}/{one.path}" for one in manifest.itertuples()], manifest["recording_id"])
     rows = FeatureFile(project.require("mel_features", "train").path)
     return files[rows.column("recording_ids").astype(str)].tolist(), np.asarray(rows.column("starts")).tolist()
 

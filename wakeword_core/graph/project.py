@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wakeword_core.config import Config, SourceConfig, Split
+from wakeword_core.config import Config, Split
 from wakeword_core.config.data_roots import check_in_data_roots
 from wakeword_core.errors import ArtifactError, DataError
 from wakeword_core.graph.listing import Listed, forgotten_in, list_recordings
@@ -30,7 +30,6 @@ from wakeword_core.graph.stage import (
     read_judgements,
 )
 from wakeword_core.graph.stages import STAGES
-from wakeword_core.graph.stages.manifest import all_sources
 from wakeword_core.lineage.given import inputs_of
 from wakeword_core.progress import Progress, silent
 from wakeword_core.recordings.forgotten import Forgotten
@@ -84,17 +83,12 @@ class Project:
         """Return the graph in build order, without stages that the configuration switches off."""
         return {stage.name: stage for stage in self.graph if stage.optional(self.config)}
 
-    def sources(self) -> list[SourceConfig]:
-        """Return every source of recordings: the configured folders, then synthetic speech."""
-        speech = self.require("synthetic_speech") if self.config.synthesis.enabled else None
-        return all_sources(self.config.data.sources, speech)
-
-    def fingerprint(self, *, fresh: bool = False) -> str:
-        """Return a hash over all configured folders of recordings, or the pinned one unless it is to be `fresh`."""
-        if self.pinned_fingerprint and not fresh:
+    def fingerprint(self) -> str:
+        """Return a hash over all configured folders of recordings as they were listed last, or the pinned one."""
+        if self.pinned_fingerprint:
             return self.pinned_fingerprint
-        if self._fingerprint is None or fresh:
-            self.listing()  # which reads no file again that did not change
+        if self._fingerprint is None:
+            self.listing()
         assert self._fingerprint is not None
         return self._fingerprint
 

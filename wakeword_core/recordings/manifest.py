@@ -97,22 +97,17 @@ def build_manifest(
     A source that is missing or broken is left out and named in the summary; DataError when nothing is left,
     or with `missing_source: fail`. The sources of `config` are not looked at again where they were just `listed`.
     """
-    unlisted = sources if listed is None else [source for source in sources if source not in config.sources]
-    listing = listed
-    if listed is None or unlisted:
-        threads, missing_source = workers.cores, config.missing_source
-        corrections = read_corrections(config.corrections) if listed is None else {}
-        listing = scan(
-            unlisted,
-            cache,
-            progress,
-            threads=threads,
-            missing=missing_source,
-            forgotten=forgotten,
-            corrections=corrections,
-        )
-        listing = listing if listed is None else listed.joined(listing)
-    assert listing is not None
+    listing = scan(
+        sources if listed is None else [source for source in sources if source not in config.sources],
+        cache,
+        progress,
+        threads=workers.cores,
+        missing=config.missing_source,
+        forgotten=forgotten,
+        corrections=read_corrections(config.corrections) if listed is None else {},
+    )
+    if listed is not None:
+        listing = listed.joined(listing)
     rows, missing, near_labels = _described(listing, sources, config, phrase)
     forgotten_files, left_out = listing.forgotten, listing.left_out
     del listing, listed

@@ -194,12 +194,6 @@ def read_table(path: Path, names: Sequence[str]) -> "pa.Table":
     return table.replace_schema_metadata(None)
 
 
-def read_column(path: Path, name: str) -> list[Any]:
-    """Read one column of a shard in its order, not its audio."""
-    values: list[Any] = read_table(path, [name]).column(name).to_pylist()
-    return values
-
-
 def _group_ends(path: Path) -> npt.NDArray[np.int64]:
     """Read up to which row each row group of a shard goes: [groups]."""
     import pyarrow.parquet as pq

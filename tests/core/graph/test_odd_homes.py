@@ -49,7 +49,7 @@ GRAPH = (
 
 @pytest.fixture
 def open_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Project]:
-    monkeypatch.setattr(Project, "fingerprint", lambda self, fresh=False: "0" * 64)
+    monkeypatch.setattr(Project, "fingerprint", lambda self: "0" * 64)
     return lambda: Project(Config(seed=3), tmp_path / "home", graph=GRAPH)
 
 

@@ -26,7 +26,7 @@ from wakeword_core.lineage.named_recordings import find_recordings, find_speaker
 from wakeword_core.mining.clips import TABLE, read_clips
 from wakeword_core.recordings.forgotten import NOTHING_FORGOTTEN
 from wakeword_core.recordings.manifest import MANIFEST_FILE, read_manifest
-from wakeword_core.shards.shard_file import read_column, read_recordings
+from wakeword_core.shards.shard_file import read_recordings, read_table
 from wakeword_core.store.artifacts import Artifact, Build
 from wakeword_core.store.cleaning import delete
 
@@ -291,7 +291,7 @@ def test_a_table_of_other_hands_is_read_or_refused_in_a_sentence(name: str, tmp_
     for read in (
         lambda: held_recording_ids(path),
         lambda: read_manifest(tmp_path, usable=False, columns=["recording_id"]),
-        lambda: read_column(path, "recording_id"),
+        lambda: read_table(path, ["recording_id"]),
         lambda: list(read_recordings(path)),
         lambda: read_clips(path.rename(tmp_path / TABLE).parent),
     ):

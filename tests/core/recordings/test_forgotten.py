@@ -90,7 +90,8 @@ def test_a_forgotten_speaker_stays_forgotten_under_another_name(
     write_tone(recordings / "spk2" / "later.wav", seed=77)
     fingerprint = project.fingerprint()
     assert len(project.forgotten().recordings) == 3
-    assert project.fingerprint(fresh=True) == fingerprint
+    project.listing()
+    assert project.fingerprint() == fingerprint
     (recordings / "spk2").rename(recordings / "someone")
     renamed = source.model_copy(update={"name": "hall"}).model_dump(mode="json")
     for sources in ([source.model_dump(mode="json")], [renamed]):
@@ -115,12 +116,12 @@ def test_a_manifest_is_made_of_what_was_just_listed_unless_that_is_long_ago_or_s
     assert project.build("raw_manifest")[0].figures["recordings"] == 10 and len(listings) == 1
     (recordings / "spk0" / "0.wav").unlink()
     assert project.build("raw_manifest")[0].figures["recordings"] == 9 and len(listings) == 2
-    project.fingerprint(fresh=True)
+    project.listing()
     (recordings / "spk0" / "1.wav").unlink()
     now = time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: now() + 3_600)
     assert project.build("raw_manifest")[0].figures["recordings"] == 8 and len(listings) == 4
-    project.fingerprint(fresh=True)
+    project.listing()
     Forgotten.add_to(project.home, [hash_file(recordings / "spk1" / "3.wav")])
     assert project.build("raw_manifest")[0].figures["recordings"] == 7 and len(listings) == 6
 

@@ -45,7 +45,7 @@ class World:
     """That of the test that runs."""
 
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Project, "fingerprint", lambda project, fresh=False: self.recordings)
+        monkeypatch.setattr(Project, "fingerprint", lambda project: self.recordings)
         World.present = self
         self.home, self.instance = home, dg.DagsterInstance.ephemeral()
         self.recordings, self.now, self.watch, self.seed = "a-b-c", 1_000.0, Watch(), 1
