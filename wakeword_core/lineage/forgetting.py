@@ -70,10 +70,8 @@ def clips_of(root: Path, recording_ids: Collection[str]) -> set[str]:
     """Return the clips that were mined from some recordings, by any table below `root`."""
     clips: set[str] = set()
     for path in _distinct_files(root):
-        if _begins(path) != _PARQUET:
-            continue
         try:
-            columns = _table_columns(path, (_ID, _FROM_ID))
+            columns = _table_columns(path, (_ID, _FROM_ID)) if _begins(path) == _PARQUET else []
         except ArtifactError:
             continue  # the search itself says so
         if len(columns) == 2:
@@ -109,7 +107,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _begins(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with reading(path, "make it readable, or delete it"), path.open("rb") as file:
         return file.read(len(_PARQUET))
 
 
@@ -268,6 +266,6 @@ def _holds(artifact: Artifact, recording_ids: Collection[str]) -> str:
     """Say why an artifact that lists its recordings counts as holding some of `recording_ids`; empty if it does not."""
     try:
         in_files = [held_recording_ids(artifact.file(name)) or set() for name in artifact.files]
-    except (ArtifactError, OSError):
+    except ArtifactError:
         return _UNREADABLE
     return "" if all(in_file.isdisjoint(recording_ids) for in_file in in_files) else "holds it"

@@ -1,7 +1,9 @@
 """A recording of noise, which is mixed into others, is forgotten: by content it is nowhere afterwards."""
 
+import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -259,6 +261,24 @@ def test_a_place_names_what_is_there_now_and_all_that_any_manifest_has_had_there
     assert before in named(recordings, {})[1]
     with pytest.raises(DataError, match="is no recording"):
         named(recordings / "negative-tra", {})
+
+
+def test_a_file_that_must_not_be_read_may_hold_it_and_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, readable = tmp_path / "a", tmp_path / "b"
+    for path in (closed, readable):
+        pq.write_table(pa.table({"recording_id": ["a" * 64]}), path)
+    opened = Path.open
+
+    def refused(path: Path, *how: Any, **more: Any) -> Any:
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *how, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    found = search(tmp_path, ["a" * 64])
+    assert (found.unreadable, found.holders) == ([closed], [readable])
 
 
 def test_a_manifest_that_cannot_be_read_is_named(home: Project, caplog: pytest.LogCaptureFixture) -> None:
