@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -110,7 +110,7 @@ class _Copy:
     def __init__(self, sources: Sequence[SourceConfig]) -> None:
         self._sources, self._root, self._url = sources, sources[0].folder, sources[0].url
         self._name = " and ".join(source.name for source in sources)
-        self._choice = digest(sorted([source.is_table, source.include, source.exclude] for source in sources))
+        self._choice = digest(sorted(_choice(source) for source in sources))
         self._index = self._root.with_name(f"{self._root.name}.json")
         try:
             self._known = as_type(_Index, read_json(self._index))
@@ -222,6 +222,11 @@ class _Copy:
         if index != self._known:
             write_json(self._index, asdict(index))
             self._known = index
+
+
+def _choice(source: SourceConfig) -> list[Any]:
+    """Return all that `_taker` decides by."""
+    return [source.columns is not None, source.is_table, source.path.name, source.include, source.exclude]
 
 
 def _taker(source: SourceConfig) -> Callable[[str], bool]:

@@ -48,6 +48,17 @@ def test_a_store_of_data_sets_is_copied_and_unpacked(data: DataSet) -> None:
     assert only.columns["path"] == ["b.tar/1.wav"]
 
 
+def test_another_data_set_of_a_store_needs_the_store(data: DataSet) -> None:
+    pytest.importorskip("obstore", reason="the extra remote is not installed")
+    for name in ("a.tar", "b.tar"):
+        write_tar(data.folder / name, (f"{name}.wav", sound(5)))
+    store = data.folder.as_uri()
+    assert len(data.listing(f"{store}/a.tar").columns["path"]) == 1
+    data.folder.rename(data.folder.with_name("away"))
+    assert len(data.listing(f"{store}/a.tar").columns["path"]) == 1
+    assert "source 'words' cannot be copied: there is no folder" in data.problem(f"{store}/b.tar")
+
+
 class Hub:
     """Stands for the network."""
 
