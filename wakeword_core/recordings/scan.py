@@ -150,7 +150,6 @@ class ScanCache:
         while batch := list(islice(waiting, _ASKED_AT_ONCE)):
             places = ",".join("?" * len(batch))
             with self._transaction():
-                self._connection.execute("PRAGMA secure_delete = ON")
                 for table in ("facts", "files"):
                     self._connection.execute(f"DELETE FROM {table} WHERE sha256 IN ({places})", batch)  # noqa: S608  names from above
 
@@ -372,6 +371,7 @@ def _open_cache(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60.0)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")  # or what a row was before would stay where it was in the file
         # in this order: another process may make both in between
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         version = connection.execute("PRAGMA user_version").fetchone()[0]
