@@ -9,7 +9,7 @@ import numpy as np
 from wakeword_core.audio import encode_flac, to_pcm16
 from wakeword_core.features.augment import STEPS, Draws
 from wakeword_core.features.rows import RowComputer, join_recordings
-from wakeword_core.features.store import FeatureFile
+from wakeword_core.features.store import FeatureFile, spread
 from wakeword_core.features.windows import plan_windows
 from wakeword_core.files import write_text
 from wakeword_core.shards.packed_split import iter_recordings, read_columns
@@ -39,10 +39,8 @@ def write_page(features: Path, shards: Path, computer: RowComputer) -> None:
     """Write a page of up to six augmented rows, half of them positives, into the folder of their features."""
     file = FeatureFile(features)
     labels, views, recording_ids, keys = map(file.column, ("labels", "views", "recording_ids", "keys"))
-    chosen: list[int] = []
-    for group in (np.flatnonzero((views > 0) & (labels > 0)), np.flatnonzero((views > 0) & (labels == 0))):
-        if len(group):
-            chosen += group[np.linspace(0, len(group) - 1, min(_SHOWN // 2, len(group))).astype(int)].tolist()
+    groups = (views > 0) & (labels > 0), (views > 0) & (labels == 0)
+    chosen = [row for group in groups for row in spread(np.flatnonzero(group), _SHOWN // 2)]
     if not chosen:
         return
     places = {name: place for place, name in enumerate(read_columns(shards, ["recording_id"])["recording_id"])}

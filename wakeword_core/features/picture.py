@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from wakeword_core.config import FrontendConfig
 from wakeword_core.drawing import as_png, new_figure
-from wakeword_core.features.store import FeatureFile
+from wakeword_core.features.store import FeatureFile, spread
 
 _SHOWN = 8
 _COLUMNS = 4
@@ -30,10 +30,7 @@ def sample_mels(features: Path, frontend: FrontendConfig, sample_rate: int) -> b
     """Draw a few positives and a few other rows of the split in the folder `features`, evenly picked, as a PNG."""
     file = FeatureFile(features)
     labels = file.column("labels")
-    chosen: list[int] = []
-    for group in (np.flatnonzero(labels > 0), np.flatnonzero(labels == 0)):
-        if len(group):
-            chosen += group[np.linspace(0, len(group) - 1, min(_SHOWN // 2, len(group))).astype(int)].tolist()
+    chosen = [row for group in (labels > 0, labels == 0) for row in spread(np.flatnonzero(group), _SHOWN // 2)]
     titles = [file.labels[labels[row]].removeprefix("_") for row in chosen]
     return mel_grid(file.rows(chosen), titles, frontend.hop_length / sample_rate, frontend.kind)
 

@@ -343,11 +343,15 @@ class FeatureFile:
         return WindowSet(self.mel.chosen(chosen), labels, roles, views, word_ends, synthetic)
 
 
+def spread(rows: Rows, count: int) -> list[int]:
+    """Choose so many of some rows, or all that there are, evenly spaced."""
+    return [int(row) for row in rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]]
+
+
 def spread_windows(folder: Path, count: int) -> npt.NDArray[np.float32]:
     """Read so many clean windows of the split in `folder`, or all that there are, evenly spaced: [n, bands, frames]."""
     file = FeatureFile(folder)
-    clean = np.flatnonzero(file.column("views") == 0)
-    return file.rows(clean[np.linspace(0, len(clean) - 1, min(count, len(clean))).astype(int)])
+    return file.rows(spread(np.flatnonzero(file.column("views") == 0), count))
 
 
 def open_windows(folder: Path, *, clean_only: bool = False) -> WindowSet:
