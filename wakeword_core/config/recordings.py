@@ -11,7 +11,15 @@ from pydantic import Field, field_validator, model_validator
 
 from wakeword_core.config.base import DECIDES_NOTHING, LONGEST_PHRASE, DecidesIf, Role, Settings, Split
 from wakeword_core.config.globs import glob_regex
-from wakeword_core.config.remote import DATA_SUFFIXES, HUB, TABLE_SUFFIXES, TAR_SUFFIXES, cache_folder, local_copy
+from wakeword_core.config.remote import (
+    DATA_SUFFIXES,
+    HUB,
+    TABLE_SUFFIXES,
+    TAR_SUFFIXES,
+    cache_folder,
+    copy_folder,
+    local_copy,
+)
 from wakeword_core.files import digest
 from wakeword_core.text import printable
 
@@ -61,7 +69,7 @@ class SourceConfig(Settings):
         "a list of files on https://) is copied here."
     )
     url: Annotated[str, DECIDES_NOTHING] = Field(
-        "", description="Store that the folder of the path is a copy of; follows from a path that is a URL."
+        "", description="Store that the folder of the path is a copy of; it follows from a path that is a URL, alone."
     )
     role: Role = Field(description="What its recordings are used as; with labels, those whose label is no wake word.")
     label: str | None = Field(None, description="Class of positives; default: the phrase.")
@@ -122,6 +130,18 @@ class SourceConfig(Settings):
             return values
         url, copy = local_copy(path)
         return {**values, "url": url, "path": copy}
+
+    @model_validator(mode="after")
+    def _is_a_copy_of_its_url(self) -> Self:
+        if not self.url:
+            return self
+        place = copy_folder(self.url).parts[-3:]  # below any folder of caches: the configuration may have been saved
+        if place not in (self.path.parts[-3:], self.path.parent.parts[-3:]):
+            raise ValueError(
+                "a URL must be given as the path, and not beside the path of a folder, from which all that the URL "
+                "does not have would be removed"
+            )
+        return self
 
     @field_validator("path", "link_roots")
     @classmethod

@@ -103,7 +103,12 @@ def local_copy(url: str) -> tuple[str, Path]:
     named, table = url.rstrip("/"), ""
     if url.lower().endswith((*TABLE_SUFFIXES, *DATA_SUFFIXES)) and not url.startswith(HUB):
         named, _, table = url.rpartition("/")
-    return named, cache_folder() / "sources" / digest(named)[:_DIGITS] / named.rpartition("/")[2] / table
+    return named, copy_folder(named) / table
+
+
+def copy_folder(url: str) -> Path:
+    """Return the folder of the copy of a folder or list elsewhere: in it is what that has, and nothing else."""
+    return cache_folder() / "sources" / digest(url)[:_DIGITS] / url.rpartition("/")[2]
 
 
 def cache_folder() -> Path:

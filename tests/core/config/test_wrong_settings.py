@@ -104,6 +104,10 @@ from wakeword_core.errors import ConfigError
         ("data.sources=[{name: a/b, path: x, role: noise}]", "data.sources.0.name is 'a/b', but must be text that"),
         ("data.sources=[{name: a, path: x, role: noise, speakr: b}]", "did you mean data.sources.0.speaker?"),
         (
+            "data.sources=[{name: a, path: /mine, url: 'file:///theirs', role: noise}]",
+            "data.sources.0 is wrong: a URL must be given as the path, and not beside the path of a folder, from which",
+        ),
+        (
             "data.sources=[{name: a, path: x, role: noise, speaker: b}]",
             "data.sources.0.speaker is 'b', but must be unknown,",
         ),
