@@ -118,7 +118,7 @@ class RowsConfig(Settings):
     """Which windows of long recordings become rows, and how rows are stored."""
 
     negative_hop_seconds: float = Field(
-        1.0, gt=0, le=60, description="Step between windows of a long negative; in training the step is the context."
+        1.0, ge=0.01, le=60, description="Step between windows of a long negative; in training the step is the context."
     )
     max_windows: int = Field(400, ge=1, le=100_000, description="Most windows taken from one recording.")
     dtype: Literal["float16", "float32"] = Field("float16", description="Number format of stored features.")

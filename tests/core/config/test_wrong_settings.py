@@ -124,6 +124,10 @@ from wakeword_core.errors import ConfigError
         ("features.augment.rt60_seconds=[0.01,0.02]", "features.augment.rt60_seconds.0 is 0.01, but must be at least"),
         ("features.augment.rt60_seconds=[0.1,900]", "features.augment.rt60_seconds.1 is 900, but must be at most 5"),
         ("features.augment.gain_db=[0,800]", "features.augment.gain_db.1 is 800, but must be at most 100"),
+        (
+            "features.rows.negative_hop_seconds=0.00001",
+            "features.rows.negative_hop_seconds is 1e-05, but must be at least 0.01",
+        ),
         ("training.augment.noise_snr_db=[-800,0]", "augment.noise_snr_db.0 is -800, but must be at least -100"),
         (
             "evaluation.conditions.test.far_rt60_seconds=[0.5,0.4]",
