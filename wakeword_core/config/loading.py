@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,16 @@ _DEEPEST = 50
 _MOST_DIGITS = 100
 _MOST_NODES = 20_000
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_PATHS = {"path", "link_roots"}
-"""Settings of a source that are paths."""
+_PATHS = (
+    "data.sources.*.path", "data.sources.*.link_roots.*", "data.corrections", "judge.encoder_folder",
+    "synthesis.piper_voices.*",
+)  # fmt: skip
+_PLACES: dict[str, Callable[[str], bool]] = {
+    **dict.fromkeys(_PATHS, lambda path: "://" in path),
+    **dict.fromkeys(("judge.second", "training.teacher.models.*"), is_key),
+    "training.start_from": lambda model: is_key(model) or model == THE_CHAMPION,
+}
+"""Settings that are paths, and what of each is none: a URL, the key of a model, whichever is champion."""
 _TABLES = {"engines", "pronunciations", "points", "class_weights", "space", "settings"}
 """Settings that are tables of names of anybody's choice: one that is given stands for the whole, as a list does."""
 _VARIABLE = re.compile(r"\$\{([^}]*)\}|\$([A-Za-z_][A-Za-z0-9_]*)")
@@ -73,10 +81,8 @@ def load_config(
         tree = _merge(_preset(chosen, kind), tree)
     tree = _with_overrides(tree, defaults, [(name, value) for name, value in pairs if name != "preset"])
     folder = path.resolve().parent if path else Path.cwd()
-    _resolve_sources(tree, folder)
-    _resolve_piper_voices(tree, folder)
-    _resolve_paths(tree, folder)
-    tree = _with_resolved_models(tree, folder)
+    for pattern, stays in _PLACES.items():
+        tree = _with_places(tree, pattern.split("."), stays, folder)
     config = _validated(tree, defaults, where)
     for name, named in _paths(config.model_dump(), ""):
         check_in_data_roots(named, f"{where}{name}:")
@@ -306,67 +312,19 @@ def _set(node: Any, default: Any, parts: list[str], value: Any, name: str) -> An
     return {**group_above, head: _set(below, inner, rest, value, name)}
 
 
-def _resolve_sources(tree: dict[str, Any], folder: Path) -> None:
-    """Expand ~ and variables in the paths of sources and make them absolute, in new lists and groups."""
-    data = tree.get("data")
-    sources = data.get("sources") if isinstance(data, dict) else None
-    if not isinstance(sources, list):
-        return
+def _with_places(node: Any, pattern: Sequence[str], stays: Callable[[str], bool], folder: Path, name: str = "") -> Any:
+    """Return a copy of a tree of settings, or of what has that `name` in it, with absolute paths where a pattern leads.
 
-    def resolved(value: Any, field: str) -> Any:
-        if isinstance(value, list):
-            return [resolved(path, f"{field}.{index}") for index, path in enumerate(value)]
-        return _expanded(value, field, folder) if isinstance(value, str) and "://" not in value else value
-
-    tree["data"] = {
-        **tree["data"],
-        "sources": [
-            source | {name: resolved(source[name], f"data.sources.{index}.{name}") for name in _PATHS & source.keys()}
-            if isinstance(source, dict)
-            else source
-            for index, source in enumerate(sources)
-        ],
-    }
-
-
-def _resolve_piper_voices(tree: dict[str, Any], folder: Path) -> None:
-    """Do the same with the paths of piper's voices."""
-    synthesis = tree.get("synthesis")
-    voices = synthesis.get("piper_voices") if isinstance(synthesis, dict) else None
-    if isinstance(voices, list):
-        found = [
-            _expanded(voice, f"synthesis.piper_voices.{index}", folder) if isinstance(voice, str) else voice
-            for index, voice in enumerate(voices)
-        ]
-        tree["synthesis"] = {**tree["synthesis"], "piper_voices": found}
-
-
-def _resolve_paths(tree: dict[str, Any], folder: Path) -> None:
-    """Do the same with the folder of the judge's encoder, and with the table of corrections."""
-    for branch, leaf in (("judge", "encoder_folder"), ("data", "corrections")):
-        named = lookup(tree, f"{branch}.{leaf}")
-        if isinstance(named, str):
-            tree[branch] = {**tree[branch], leaf: _expanded(named, f"{branch}.{leaf}", folder)}
-
-
-def _with_resolved_models(tree: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Do the same with models that training learns or starts from, and a second judge; a key stays as it is."""
-
-    def resolved(model: Any, field: str) -> Any:
-        return _expanded(model, field, folder) if isinstance(model, str) and not is_key(model) else model
-
-    if lookup(tree, "judge.second") is not None:
-        tree = {**tree, "judge": {**tree["judge"], "second": resolved(tree["judge"]["second"], "judge.second")}}
-    training = tree.get("training")
-    if not isinstance(training, dict):
-        return dict(tree)
-    found, teacher = dict(training), training.get("teacher")
-    if training.get("start_from") not in (None, THE_CHAMPION):
-        found["start_from"] = resolved(training["start_from"], "training.start_from")
-    if isinstance(teacher, dict) and isinstance(teacher.get("models"), list):
-        models = [resolved(model, f"training.teacher.models.{index}") for index, model in enumerate(teacher["models"])]
-        found["teacher"] = {**teacher, "models": models}
-    return {**tree, "training": found}
+    ~ and variables are expanded, and relative paths begin at `folder`. A text that `stays` is no path.
+    """
+    if not pattern:
+        return _expanded(node, name, folder) if isinstance(node, str) and not stays(node) else node
+    head, *rest = pattern
+    if head == "*" and isinstance(node, list):
+        return [_with_places(one, rest, stays, folder, f"{name}.{place}") for place, one in enumerate(node)]
+    if isinstance(node, dict) and head in node:
+        return {**node, head: _with_places(node[head], rest, stays, folder, f"{name}.{head}".lstrip("."))}
+    return node
 
 
 def _expanded(path: str, field: str, folder: Path) -> str:
