@@ -90,28 +90,20 @@ def plan_windows(
     them. Augmented views exist in the training split only, and `synthetic` has a part in how many.
     """
     keys = hash_keys(f"{seed}:{recording.recording_id}".encode() for recording in recordings)
-    owner, start, jittered, views = [], [], [], []
-    for index, recording in enumerate(recordings):
-        if recording.role in _SKIPPED_ROLES:
-            continue
-        starts, aligned = _starts(recording, split, config, sample_rate)
-        wanted = synthetic.views(recording, config.augment)
-        owner += [index] * len(starts)
-        start += starts
-        jittered += aligned
-        views += [wanted if split == AUGMENTED_SPLIT else 1] * len(starts)
-    repeats = np.asarray(views, np.int64)
-    rec = np.repeat(np.asarray(owner, np.int64), repeats)
+    wanted = [synthetic.views(one, config.augment) if split == AUGMENTED_SPLIT else 1 for one in recordings]
+    word_end = _speech_ends(recordings, sample_rate)
+    owner, start, jittered = _starts(recordings, word_end, split, config, sample_rate)
+    repeats = np.asarray(wanted, np.int64)[owner]
+    rec = np.repeat(owner, repeats)
     view = np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-    begin = np.repeat(np.asarray(start, np.int64), repeats)
+    begin = np.repeat(start, repeats)
     key = (
         keys[rec]
         ^ (begin.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
         ^ (view.astype(np.uint64) << np.uint64(56))
     )
-    shift = _shifts(key, np.repeat(np.asarray(jittered, bool), repeats), config, sample_rate)
+    shift = _shifts(key, np.repeat(jittered, repeats), config, sample_rate)
     begin = np.where(view > 0, begin + np.rint(shift).astype(np.int64), begin)
-    word_end = np.asarray([_speech_end(recording, sample_rate) for recording in recordings], np.int64)
     positive = np.asarray([recording.role == "positive" for recording in recordings], bool)
     return WindowPlan(rec, begin, view, key, np.where(positive[rec], word_end[rec], NO_WORD))
 
@@ -151,15 +143,18 @@ def _hop(config: FeaturesConfig, split: Split, sample_rate: int) -> int:
     return context if context > 0 else hop
 
 
-def _speech_end(recording: RecordingRow, sample_rate: int) -> int:
-    """Where a recording's speech ends, in samples; its own end where that is unknown."""
-    end = recording.speech_end
-    return _samples(recording, sample_rate) if np.isnan(end) else round(end * sample_rate)
+def _speech_ends(recordings: Sequence[RecordingRow], sample_rate: int) -> npt.NDArray[np.int64]:
+    """Where the speech of each recording ends, in samples; its own end where that is unknown: [recordings]."""
+    ends = np.asarray([recording.speech_end for recording in recordings], np.float64)
+    unknown = np.isnan(ends)
+    ends = np.rint(np.where(unknown, 0, ends) * sample_rate).astype(np.int64)
+    return np.where(unknown, _samples(recordings, sample_rate), ends)
 
 
-def _samples(recording: RecordingRow, sample_rate: int) -> int:
-    """Samples of a recording as shards hold it."""
-    return round(recording.seconds * sample_rate)
+def _samples(recordings: Sequence[RecordingRow], sample_rate: int) -> npt.NDArray[np.int64]:
+    """Samples of each recording as shards hold it: [recordings]."""
+    seconds = np.asarray([recording.seconds for recording in recordings], np.float64)
+    return np.rint(seconds * sample_rate).astype(np.int64)
 
 
 def label_indices(recordings: Sequence[RecordingRow], labels: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -179,32 +174,30 @@ def role_indices(recordings: Sequence[RecordingRow]) -> npt.NDArray[np.int64]:
 
 
 def _starts(
-    recording: RecordingRow, split: Split, config: FeaturesConfig, sample_rate: int
-) -> tuple[list[int], list[bool]]:
-    """Row starts of one recording, and whether each is aligned on speech."""
-    length, row = _samples(recording, sample_rate), config.row_samples(split)
-    longer = row > config.frontend.window_samples
-    after = row_tail(config, sample_rate) if longer else round(config.windows.tail_seconds * sample_rate)
-    starts: list[int] = []
-    if recording.role in _ALIGNED_ROLES:
-        starts.append(_speech_end(recording, sample_rate) + after - row)
-    aligned = [True] * len(starts)
-    if recording.role != "positive":
-        edge = round(config.windows.edge_seconds * sample_rate) - config.frontend.window_samples
-        sliding = _sliding_starts(length - row, _hop(config, split, sample_rate), edge)
-        sliding = sliding[: config.rows.max_windows - len(starts)]
-        starts += sliding
-        aligned += [False] * len(sliding)
-    return starts, aligned
+    recordings: Sequence[RecordingRow],
+    speech_end: npt.NDArray[np.int64],
+    split: Split,
+    config: FeaturesConfig,
+    sample_rate: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Rows in order: whose each is, where it starts, and whether it is aligned on speech: [rows] each.
 
-
-def _sliding_starts(last: int, hop: int, first: int) -> list[int]:
-    """Starts every `hop` samples from `first`, where little of the beginning is inside, to the row that ends last.
-
-    A stream passes over beginnings too: without windows of quiet and then speech that is no wake word, a model takes
-    whatever follows quiet for one, since that is how recordings of a single word are.
+    Sliding rows start every hop, from where little of the beginning is inside, to the row that ends last. A stream
+    passes over beginnings too: without windows of quiet and then speech that is no wake word, a model takes whatever
+    follows quiet for one, since that is how recordings of a single word are.
     """
-    return [*range(min(first, last), last, hop), last]
+    roles = np.asarray([recording.role for recording in recordings], np.str_)
+    row, hop, window = config.row_samples(split), _hop(config, split, sample_rate), config.frontend.window_samples
+    tail = row_tail(config, sample_rate) if row > window else round(config.windows.tail_seconds * sample_rate)
+    last = _samples(recordings, sample_rate) - row
+    first = np.minimum(round(config.windows.edge_seconds * sample_rate) - window, last)
+    aligned = np.isin(roles, _ALIGNED_ROLES).astype(np.int64)
+    sliding = np.minimum(-((first - last) // hop) + 1, config.rows.max_windows - aligned)
+    counts = np.where(np.isin(roles, _SKIPPED_ROLES), 0, aligned + np.where(roles == "positive", 0, sliding))
+    owner = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) - aligned[owner]
+    slid = np.minimum(first[owner] + place * hop, last[owner])
+    return owner, np.where(place < 0, speech_end[owner] + tail - row, slid), place < 0
 
 
 def verify_features(
