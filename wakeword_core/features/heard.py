@@ -7,16 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from wakeword_core.audio import encode_flac, to_pcm16
+from wakeword_core.config import ROLES
 from wakeword_core.features.augment import STEPS, Draws
 from wakeword_core.features.rows import RowComputer, join_recordings
-from wakeword_core.features.store import FeatureFile, spread
-from wakeword_core.features.windows import plan_windows
+from wakeword_core.features.store import spread
+from wakeword_core.features.windows import label_indices, plan_windows
 from wakeword_core.files import write_text
-from wakeword_core.shards.packed_split import iter_recordings, read_columns
+from wakeword_core.shards.packed_split import iter_recordings
 
 PAGE = "heard.html"
 """Beside the features of training, where any row is augmented."""
 _SHOWN = 6
+_OTHERS = tuple(role for role in ROLES if role not in ("positive", "rir"))
 _TEMPLATE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -36,32 +38,33 @@ _ROW = (
 
 
 def write_page(features: Path, shards: Path, computer: RowComputer) -> None:
-    """Write a page of up to six augmented rows, half of them positives, into the folder of their features."""
-    file = FeatureFile(features)
-    labels, views, recording_ids, keys = map(file.column, ("labels", "views", "recording_ids", "keys"))
-    groups = (views > 0) & (labels > 0), (views > 0) & (labels == 0)
-    chosen = [row for group in groups for row in spread(np.flatnonzero(group), _SHOWN // 2)]
-    if not chosen:
-        return
-    places = {name: place for place, name in enumerate(read_columns(shards, ["recording_id"])["recording_id"])}
-    config, rows = computer.config, list[str]()
+    """Write a page of up to six augmented rows, half of them positives, into the folder of their features.
+
+    They are of the first recordings of each kind, which are shuffled, so that little of the shards is read.
+    """
+    few, config, rows = _SHOWN // 2, computer.config, list[str]()
     rate = config.data.audio.sample_rate
-    for row in chosen:
-        place = places[recording_ids[row].decode()]
-        decoded = join_recordings(list(iter_recordings(shards, places=slice(place, place + 1))), computer.margin)
-        plan = plan_windows(decoded.recordings, computer.split, config.features, rate, config.seed, computer.synthetic)
-        draws = computer.draw(plan)
-        own = np.flatnonzero((draws.key == keys[row]) & (plan.view == views[row]))[:1]
-        sound = computer.sound(computer.prepare(decoded, plan, draws), own)[0, -computer.row :]
-        rows.append(
-            _ROW.format(
-                label=escape(file.labels[labels[row]]),
-                recording=recording_ids[row].decode()[:12],
-                drawn=_described(draws.take(own)),
-                sound=base64.b64encode(encode_flac(to_pcm16(sound.cpu().numpy()), rate)).decode(),
+    for roles in (("positive",), _OTHERS):
+        first = list(iter_recordings(shards, roles, slice(few)))
+        plan = plan_windows(first, computer.split, config.features, rate, config.seed, computer.synthetic)
+        chosen = np.asarray(spread(np.flatnonzero(plan.view), few), np.int64)
+        if not len(chosen):
+            continue
+        draws, whose = computer.draw(plan), plan.recording[chosen]
+        shard_rows = computer.prepare(join_recordings(first, computer.margin), plan, draws)
+        sounds = to_pcm16(computer.sound(shard_rows, chosen)[:, -computer.row :].cpu().numpy())
+        labels = label_indices(first, config.labels)
+        for row, recording, sound in zip(chosen, whose, sounds, strict=True):
+            rows.append(
+                _ROW.format(
+                    label=escape(config.labels[labels[recording]]),
+                    recording=first[recording].recording_id[:12],
+                    drawn=_described(draws.take(row[None])),
+                    sound=base64.b64encode(encode_flac(sound, rate)).decode(),
+                )
             )
-        )
-    write_text(features / PAGE, _TEMPLATE % "\n".join(rows))
+    if rows:
+        write_text(features / PAGE, _TEMPLATE % "\n".join(rows))
 
 
 def _described(draws: Draws) -> str:
