@@ -34,6 +34,7 @@ INDEX_COLUMNS = ("recording_id", DIGEST, "file", "row")
 """Of the index: a recording, the digest of its row, the name of its shard, and the number of its row in that."""
 DESCRIBED = tuple(name for name in row_columns() if name not in ("recording_id", "seconds"))
 """What a shard says of a recording as the manifest does; the seconds are those of the decoded sound."""
+_WHERE = ("file", "row")
 _ALL = slice(None)
 _ADVICE = "build audio_shards again"
 
@@ -65,19 +66,19 @@ def write_index(folder: Path, index: pd.DataFrame) -> None:
         pq.write_table(table.replace_schema_metadata(None), part, use_dictionary=["file"], write_page_checksum=True)
 
 
-def read_index(folder: Path) -> pd.DataFrame:
-    """Read which rows of a folder's shards count, in their order: the `INDEX_COLUMNS`."""
+def read_index(folder: Path, names: Sequence[str] = INDEX_COLUMNS) -> pd.DataFrame:
+    """Read which rows of a folder's shards count, in their order: the `INDEX_COLUMNS`, or some of them."""
     import pyarrow.parquet as pq
 
     paths = shard_paths(folder)
     if not (folder / INDEX).exists():
         tables = {path.name: read_table(path, INDEX_COLUMNS[:2]).to_pandas() for path in paths}
         frames = [table.assign(file=name, row=np.arange(len(table))) for name, table in tables.items()]
-        return pd.concat(frames, ignore_index=True)
+        return pd.concat(frames, ignore_index=True)[list(names)]
     with reading(folder / INDEX, _ADVICE, "is damaged"):
-        table = pq.read_table(folder / INDEX, columns=list(INDEX_COLUMNS), page_checksum_verification=True)
+        table = pq.read_table(folder / INDEX, columns=list(names), page_checksum_verification=True)
         kinds = [str(kind) for kind in table.schema.types]
-        if kinds != ["string", "string", "string", "int64"] or table.column("row").null_count:
+        if kinds != ["int64" if name == "row" else "string" for name in names] or table.column("row").null_count:
             raise ValueError(f"its columns are {', '.join(kinds)}")
         index = table.to_pandas()
         if lost := set(index["file"].unique()) - {path.name for path in paths}:
@@ -95,7 +96,7 @@ def index_content(index: pd.DataFrame) -> str:
 
 def read_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     """Read some columns of the rows that count, in their order, without their audio."""
-    return _columns_of(shard_paths(folder), read_index(folder), names)
+    return _columns_of(shard_paths(folder), read_index(folder, _WHERE), names)
 
 
 def iter_recordings(folder: Path, roles: Collection[str] | None = None, places: slice = _ALL) -> Iterator[Recording]:
@@ -103,7 +104,7 @@ def iter_recordings(folder: Path, roles: Collection[str] | None = None, places: 
 
     With `roles`, it is only those of some, and of these only the ones at some `places` in the order.
     """
-    index = read_index(folder)
+    index = read_index(folder, _WHERE)
     if roles is not None:
         index = index[_columns_of(shard_paths(folder), index, ["role"])["role"].isin(list(roles)).to_numpy()]
     for path, row in _rows(folder, index[places]):
@@ -195,12 +196,13 @@ def _columns_of(paths: Sequence[Path], index: pd.DataFrame, names: Sequence[str]
 
     tables = [read_table(path, names) for path in paths]
     lengths = np.array([len(table) for table in tables])
-    first = dict(zip((path.name for path in paths), np.cumsum(lengths) - lengths, strict=True))
-    size = dict(zip(first, lengths, strict=True))
+    files, names_of_files = pd.factorize(index["file"])
+    numbers = {path.name: number for number, path in enumerate(paths)}
+    shard = np.array([numbers[name] for name in names_of_files], np.int64)[files]
     row = index["row"].to_numpy()
-    if not ((row >= 0) & (row < index["file"].map(size).to_numpy(np.int64))).all():
+    if not ((row >= 0) & (row < lengths[shard])).all():
         raise ArtifactError(f"{paths[0].parent / INDEX} names rows that its shards do not have; {_ADVICE}")
-    wanted: npt.NDArray[np.int64] = index["file"].map(first).to_numpy(np.int64) + row
+    wanted: npt.NDArray[np.int64] = (np.cumsum(lengths) - lengths)[shard] + row
     return pa.concat_tables(tables).take(wanted).to_pandas()
 
 
