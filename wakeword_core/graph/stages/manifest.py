@@ -275,21 +275,20 @@ def no_copies_across_splits(manifest: Artifact, run: CheckRun) -> Verdict:
 
 def _known_to_differ(rows: "pd.DataFrame", similarity: float, run: CheckRun) -> "pd.Series | None":
     """Tell which recordings were in their splits when all were last compared and none was like another, if any were."""
-    import pandas as pd
-
     from wakeword_core.recordings.manifest import read_fingerprints
     from wakeword_core.recordings.measures import MEASURES
-    from wakeword_core.recordings.row import plain_rows
 
     columns = ["recording_id", "split", "fingerprint"]
     for earlier, found in reversed(run.passed_by()):
         if found.figures.get("similarity") != similarity or not earlier.file(MEASURES).exists():
             continue
         try:
-            before = set(plain_rows(read_fingerprints(earlier.path)[columns]))
+            before = read_fingerprints(earlier.path)[columns]
         except ArtifactError:
             continue
-        return pd.Series([row in before for row in plain_rows(rows[columns])], rows.index, dtype=bool)
+        both = rows[columns].merge(before, "left", on="recording_id", suffixes=("", "_before"))
+        same = (both["split"] == both["split_before"]) & (both["fingerprint"] == both["fingerprint_before"])
+        return same.set_axis(rows.index)
     return None
 
 
