@@ -11,6 +11,7 @@ from wakeword_core.drawing import as_png, new_figure
 from wakeword_core.features.store import FeatureFile, spread
 
 _SHOWN = 8
+_SCALE = "magma"
 _COLUMNS = 4
 _WIDTH, _HEIGHT, _SIDES, _FOOT = 2.5, 2.0, 1.9, 0.55
 """Inches: of one row's picture, of what is on both sides of all of them, and of what is below."""
@@ -55,7 +56,7 @@ def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float, kind: s
     figure = new_figure(width, height, layout=None)
     axes = figure.add_axes((0.6 / width, _FOOT / height, 1 - _SIDES / width, 1 - _FOOT / height))
     low, loud = np.percentile(images, [1, 99.5])
-    shown = axes.imshow(canvas, origin="lower", aspect="auto", vmin=low, vmax=loud, cmap="magma")
+    shown = axes.imshow(canvas, origin="lower", aspect="auto", vmin=low, vmax=loud, cmap=_SCALE)
     for (bottom, left), title in zip(corners, titles, strict=True):
         axes.text(left + frames / 2, bottom + bands * (1 + _GAP_ABOVE / 4), title, ha="center", fontsize=9)
     seconds = range(int(frames * hop_seconds) + 1)
@@ -72,4 +73,4 @@ def mel_grid(mels: ArrayLike, titles: Sequence[str], hop_seconds: float, kind: s
     bands_name, values = _LABELS[kind]
     axes.set_ylabel(bands_name)
     figure.colorbar(shown, cax=figure.add_axes((1 - 1.15 / width, 0.2, 0.15 / width, 0.7)), label=values)
-    return as_png(figure)
+    return as_png(figure, quickly=True, scale=_SCALE)

@@ -1,10 +1,12 @@
 """The picture of a split's rows is a PNG that shows what it is given."""
 
+import io
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from wakeword_core.config import Config, FrontendConfig
 from wakeword_core.features.build import build_features
@@ -30,6 +32,13 @@ def test_the_picture_names_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> Non
     for kind in get_args(FrontendConfig.model_fields["kind"].annotation):
         mel_grid(np.zeros((1, 8, 30)), ["a"], 0.01, kind)
     assert {"log power (nats)", "power (dB)", "cepstral coefficient"} <= set(labels)
+
+
+def test_what_rises_evenly_is_drawn_without_bands() -> None:
+    ramp = np.tile(np.linspace(0, 1, 300), (1, 8, 1))
+    picture = Image.open(io.BytesIO(mel_grid(ramp, ["a"], 0.01))).convert("RGB")
+    across = np.asarray(picture)[picture.height // 2].astype(int)
+    assert len(np.unique(across, axis=0)) > 120 and (across == 255).all(axis=1).any()  # white beside it
 
 
 def test_each_window_needs_a_title() -> None:
