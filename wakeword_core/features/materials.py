@@ -67,8 +67,8 @@ class NoiseBank:
         names += [f"generated:{seed}:{sample_rate}:{number}" for number in range(generated)]
         starts.append(end + np.arange(generated) * self._length)
         spans.append(np.full(generated, piece))
-        sounds.append(np.zeros(generated * self._length, np.int16))
-        self.samples: Pcm = np.concatenate(sounds)
+        self.samples: Pcm = np.zeros(end + generated * self._length, np.int16)  # no memory yet, where it stays zero
+        np.concatenate([self.samples[:0], *sounds], out=self.samples[:end])
         self._starts, self._spans = (np.concatenate(column).astype(np.int64) for column in (starts, spans))
         self._made = np.arange(len(names)) < self._recorded
         self.keys = hash_keys(name.encode() for name in names)
