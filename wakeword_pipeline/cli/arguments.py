@@ -8,22 +8,31 @@ import typer
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
 
-def named_folder(text: str) -> Path:
-    """Take a folder that has a name: what a variable that is not set leaves would be the folder that one is in."""
-    if not text.strip():
-        raise typer.BadParameter("it is empty; name a folder")
-    return Path(text)
+def named_path(given: str | Path) -> Path:
+    """Take a path that has a name: what a variable that is not set leaves would be the folder that one is in."""
+    if not str(given).strip():
+        raise typer.BadParameter("it is empty; name a file or a folder")
+    return Path(given)
 
 
 Home = Annotated[
     Path | None,
-    typer.Option(help="Folder that holds everything that is made. \\[default: $WAKEWORD_HOME or .wakeword]"),
+    typer.Option(
+        parser=named_path, help="Folder that holds everything that is made. \\[default: $WAKEWORD_HOME or .wakeword]"
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on the last line.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file. \\[default: wakeword.yaml]")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", parser=named_path, help="Configuration file. \\[default: wakeword.yaml]"),
+]
 LastConfig = Annotated[
     Path | None,
-    typer.Option("--config", help="Configuration file. \\[default: the one last run on the home, else wakeword.yaml]"),
+    typer.Option(
+        "--config",
+        parser=named_path,
+        help="Configuration file. \\[default: the one last run on the home, else wakeword.yaml]",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -31,9 +40,13 @@ Settings = Annotated[
         "--set", metavar="KEY=VALUE", help="Change one setting, such as training.schedule.epochs=30; may be repeated."
     ),
 ]
-Model = Annotated[Path, typer.Argument(help="An exported .onnx file, or the folder that holds model.onnx.")]
-Audio = Annotated[list[Path], typer.Argument(help="Recordings to look through.")]
-AudioOrFolders = Annotated[list[Path], typer.Argument(help="Recordings to look through, or folders of them.")]
+Model = Annotated[
+    Path, typer.Argument(parser=named_path, help="An exported .onnx file, or the folder that holds model.onnx.")
+]
+Audio = Annotated[list[Path], typer.Argument(parser=named_path, help="Recordings to look through.")]
+AudioOrFolders = Annotated[
+    list[Path], typer.Argument(parser=named_path, help="Recordings to look through, or folders of them.")
+]
 Sensitivity = Annotated[
     str | None, typer.Option(help="Operating point: strict, balanced or lenient. \\[default: the model's own]")
 ]
@@ -46,7 +59,7 @@ Keep = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        parser=named_folder,
+        parser=named_path,
         help="Keep the sound around wake words and near misses. \\[default: none is kept]",
     ),
 ]

@@ -12,7 +12,7 @@ from wakeword_pipeline.cli.arguments import (
     Home,
     LastConfig,
     Settings,
-    named_folder,
+    named_path,
     project_options,
 )
 from wakeword_pipeline.cli.commands.ui import Address, Service, open_ui
@@ -102,12 +102,14 @@ def sources(config: ConfigFile = None, home: Home = None, settings: Settings = N
 @commands.command(rich_help_panel=_PANEL)
 def synth(
     phrase: Annotated[str, typer.Argument(help="The text to speak.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the recordings.")] = None,
+    out: Annotated[Path | None, typer.Option(parser=named_path, help="Folder for the recordings.")] = None,
     count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of recordings, each in another voice.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of voices.")] = 1,
     say: Annotated[bool, typer.Option("--say", help="Play the first one only, and print how it is said.")] = False,
     ipa: Annotated[list[str] | None, typer.Option(help="How to say it (IPA); may be repeated.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file whose settings of synthesis hold.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(parser=named_path, help="Configuration file whose settings of synthesis hold.")
+    ] = None,
     settings: Settings = None,
 ) -> None:
     """Synthesize recordings of a text."""
@@ -144,7 +146,7 @@ def record(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            parser=named_folder,
+            parser=named_path,
             help="Folder for the recordings. \\[default: recordings beside the configuration]",
         ),
     ] = None,
@@ -188,7 +190,9 @@ def lr_find(
     low: Annotated[float, typer.Option(min=1e-12, max=1, help="Learning rate to begin with.")] = 1e-6,
     high: Annotated[float, typer.Option(min=1e-12, max=100, help="Learning rate to end with.")] = 1.0,
     steps: Annotated[int, typer.Option(min=20, max=100_000, help="Number of batches, each at a higher rate.")] = 200,
-    out: Annotated[Path | None, typer.Option(help="File for the picture. \\[default: in the home]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=named_path, help="File for the picture. \\[default: in the home]")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Suggest a learning rate: train on the built features at rising rates, and see where the loss is lowest."""

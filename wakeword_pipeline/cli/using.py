@@ -20,6 +20,7 @@ from wakeword_pipeline.cli.arguments import (
     Sensitivity,
     Settings,
     Threshold,
+    named_path,
     project_options,
 )
 from wakeword_pipeline.orchestration.home import ProjectOptions
@@ -36,7 +37,8 @@ def detect(
     threshold: Threshold = None,
     alone: Alone = False,
     table: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write the detections to a table, too.")
+        Path | None,
+        typer.Option("--csv", metavar="FILE", parser=named_path, help="Write the detections to a table, too."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -86,9 +88,9 @@ def evaluate(
         str,
         typer.Option(metavar="RULE", help="How a path of --source tells who speaks, as `speaker` of a source does."),
     ] = "unknown",
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for report.html and metrics.json.")] = Path(
-        "evaluation"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", parser=named_path, help="Folder for report.html and metrics.json.")
+    ] = Path("evaluation"),
     tables: Annotated[
         bool, typer.Option("--csv", help="Write events.csv and windows.csv there, too: what happened, and all scores.")
     ] = False,
@@ -97,7 +99,10 @@ def evaluate(
     ] = None,
     home: Annotated[
         Path | None,
-        typer.Option(help="Folder that keeps what is read of the recordings for the next time. \\[default: none]"),
+        typer.Option(
+            parser=named_path,
+            help="Folder that keeps what is read of the recordings for the next time. \\[default: none]",
+        ),
     ] = None,
     alone: Alone = False,
     settings: Settings = None,
@@ -163,7 +168,9 @@ def listen(
 def score(
     model: Model,
     audio: Audio,
-    out: Annotated[Path, typer.Option(help="File (.npz) for the arrays `time` (seconds) and `score`.")],
+    out: Annotated[
+        Path, typer.Option(parser=named_path, help="File (.npz) for the arrays `time` (seconds) and `score`.")
+    ],
     alone: Alone = False,
 ) -> None:
     """Write the score of every window of recordings to a file."""
@@ -180,10 +187,13 @@ def serve(
         list[Path] | None,
         typer.Argument(
             metavar="MODEL...",
+            parser=named_path,
             help="Exported .onnx files, or their folders; several need --wyoming. \\[default: the home's champion]",
         ),
     ] = None,
-    judge: Annotated[Path | None, typer.Option(help="A second model that confirms what the first one detects.")] = None,
+    judge: Annotated[
+        Path | None, typer.Option(parser=named_path, help="A second model that confirms what the first one detects.")
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. \\[default: serving.host]")] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on. \\[default: serving.port]")
@@ -216,7 +226,7 @@ def serve(
 
 @commands.command(rich_help_panel=_PANEL)
 def captures(
-    folder: Annotated[Path, typer.Argument(help="What was given to --keep.")],
+    folder: Annotated[Path, typer.Argument(parser=named_path, help="What was given to --keep.")],
     delete: Annotated[bool, typer.Option("--delete", help="Delete them all.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -228,7 +238,7 @@ def captures(
 
 @commands.command(rich_help_panel=_PANEL)
 def review(
-    folder: Annotated[Path | None, typer.Argument(help="What was given to --keep.")] = None,
+    folder: Annotated[Path | None, typer.Argument(parser=named_path, help="What was given to --keep.")] = None,
     doubtful: Annotated[
         bool,
         typer.Option(
@@ -238,8 +248,9 @@ def review(
     model: Annotated[
         Path | None,
         typer.Option(
+            parser=named_path,
             help="An exported .onnx file, or its folder, whose scores are drawn. \\[default: with --doubtful the "
-            "report's]"
+            "report's]",
         ),
     ] = None,
     speaker: Annotated[str, typer.Option(help="Who speaks in what holds the word, unless the page says another.")] = "",
@@ -268,11 +279,12 @@ def export(
     target: Annotated[
         Literal["esphome", "openwakeword", "onnx", "torch"], typer.Option("--to", help="What will run the model.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    out: Annotated[Path, typer.Option(parser=named_path, help="Folder for the files.")],
     model: Annotated[
         Path | None,
         typer.Argument(
-            help="An exported .onnx file, or the folder that holds model.onnx. \\[default: the home's champion]"
+            parser=named_path,
+            help="An exported .onnx file, or the folder that holds model.onnx. \\[default: the home's champion]",
         ),
     ] = None,
     force: Annotated[

@@ -8,9 +8,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from wakeword_core.config import Config
@@ -126,14 +129,37 @@ def test_help_tells_defaults() -> None:
 
 
 def test_the_commands_and_options_are_the_agreed_ones() -> None:
-    import typer.main
-
     group = typer.main.get_command(app)
     found = {
         name: {option for param in one.params for option in param.opts if option.startswith("--")}
         for name, one in group.commands.items()
     }
     assert found == SURFACE
+
+
+def arguments_that_leave_a_path_empty() -> Iterator[list[str]]:
+    """Every command with each of its paths as a variable that is not set leaves it."""
+    for name, one in typer.main.get_command(app).commands.items():
+        types, before = get_type_hints(one.callback), 0
+        for param in one.params:
+            option = next((option for option in param.opts if option.startswith("--")), None)
+            if Path in (types.get(param.name), *(args_of(types.get(param.name)))):
+                yield [name, *([option] if option else ["x"] * before), ""]
+            before += not option
+
+
+def args_of(hint: object) -> set[object]:
+    """The types in a union or a list, however deep."""
+    return {inner for arg in get_args(hint) for inner in (arg, *args_of(arg))}
+
+
+@pytest.mark.parametrize("arguments", tuple(arguments_that_leave_a_path_empty()), ids=" ".join)
+def test_an_empty_path_is_refused_and_is_not_the_folder_that_one_is_in(
+    monkeypatch, tmp_path: Path, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "it is empty; name a file or a folder" in command(*arguments, expect=2)
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_answers_at_once_and_imports_nothing_heavy() -> None:

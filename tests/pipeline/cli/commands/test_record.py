@@ -152,7 +152,7 @@ def test_what_was_kept_is_told_of_when_it_is_interrupted(person, capsys) -> None
         (("hey robin", "--speaker", "..."), "must be a name"),
         (("hey robin", "--licence", "CC0\n"), "the licence is 'CC0\\n'"),
         (("hey robin", "--config", "none.yaml"), "no configuration file"),
-        (("hey robin", "--out", ""), "it is empty; name a folder"),
+        (("hey robin", "--out", ""), "it is empty; name a file or a folder"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_recorded(person, capsys, tmp_path, arguments, said) -> None:

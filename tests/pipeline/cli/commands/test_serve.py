@@ -60,7 +60,7 @@ def test_a_folder_without_a_name_keeps_nothing(served, monkeypatch, capsys) -> N
     assert run(monkeypatch, "model.onnx", "--keep", "kept") == 0
     assert str(served[0][0].keep.folder).endswith("kept")
     assert run(monkeypatch, "model.onnx", "--keep", "") == 2 and len(served) == 1
-    assert "it is empty; name a folder" in capsys.readouterr().err
+    assert "it is empty; name a file or a folder" in capsys.readouterr().err
 
 
 def test_several_models_are_for_wyoming(served, monkeypatch, tmp_path, capsys) -> None:
