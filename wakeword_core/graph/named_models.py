@@ -1,11 +1,12 @@
 """The finished models that a configuration names: its teachers, and the one that training goes on from."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from wakeword_core.config import Config, Split
 from wakeword_core.config.training import THE_CHAMPION
-from wakeword_core.errors import ArtifactError
+from wakeword_core.errors import ArtifactError, ConfigError
 from wakeword_core.graph.stage import Stage
 from wakeword_core.lineage.given import (
     START,
@@ -13,6 +14,7 @@ from wakeword_core.lineage.given import (
     find_given,
     given_champion,
     inputs_of,
+    setting_of,
     start_of,
     trained_behind,
 )
@@ -87,8 +89,10 @@ class NamedModels:
     def given_to(self, stage: Stage) -> dict[str, GivenModel]:
         """Return the finished models that the configuration names for a stage, by the part that they play."""
         named = stage.models(self.config_of(stage))
-        for name in set(named.values()) - self._given.keys():
-            self._given[name] = find_given(name, self._project.store)
+        for part, name in named.items():
+            if name not in self._given:
+                with _naming(part):
+                    self._given[name] = find_given(name, self._project.store)
         return {part: self._given[name] for part, name in named.items()}
 
     def require_fitting(self) -> None:
@@ -105,7 +109,8 @@ class NamedModels:
             else:
                 models = self.given_to(stage)
             if models:
-                stage.fit(config, models)
+                with _naming(*models):
+                    stage.fit(config, models)
         self._fit = True
 
     def look_again(self) -> None:
@@ -140,6 +145,18 @@ class NamedModels:
         if start is None:
             return self._project.config.changed({"training.start_from": None, "training.freeze": 0})
         return self._project.config.changed({"training.start_from": start.name})
+
+
+@contextmanager
+def _naming(part: str, *_: str) -> Iterator[None]:
+    """Let an error say by which setting a model plays a part: a key or a path is a hundred lines away from it."""
+    setting = setting_of(part)
+    try:
+        yield
+    except (ArtifactError, ConfigError) as error:
+        if setting in str(error):
+            raise
+        raise type(error)(f"{setting}: {error}") from error
 
 
 def _is_made_from(champion: str, recording_ids: Collection[str], store: ArtifactStore) -> bool:

@@ -25,6 +25,7 @@ START = "start"
 """The part that a model plays from which a training goes on."""
 SECOND = "second_judge"
 """The part that a judge of another build plays which is asked after the first."""
+_SETTINGS = {START: "training.start_from", SECOND: "judge.second"}
 _WEIGHTS = (WEIGHTS_FILE, WEIGHTS_CARD)
 _CALIBRATED = "calibrated_model"
 _MADE_FROM = {
@@ -57,6 +58,11 @@ class GivenModel:
     def has_weights(self) -> bool:
         """Return whether it is a folder of weights that training can go on from."""
         return self.path.is_dir()
+
+
+def setting_of(part: str) -> str:
+    """Return the setting that names the model which plays a part; those that are numbered are teachers."""
+    return _SETTINGS.get(part, "training.teacher.models")
 
 
 def inputs_of(models: Mapping[str, GivenModel]) -> dict[str, dict[str, str]]:
