@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,15 @@ from wakeword_core.files import hash_file
 from wakeword_core.graph.doubtful import doubtful_recordings, model_of, newest_report
 from wakeword_core.graph.project import Project
 from wakeword_core.lineage.subjects import find_subject
-from wakeword_core.recordings.corrections import COLUMNS, make_table
+from wakeword_core.recordings.corrections import (
+    COLUMNS,
+    Correction,
+    forget_corrections,
+    make_table,
+    read_corrections,
+    save_correction,
+)
+from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_core.recordings.manifest import read_manifest
 from wakeword_core.reviewing.app import create_app
 from wakeword_core.reviewing.doubtful_sound import DoubtfulSound
@@ -76,7 +85,9 @@ def test_a_mislabelled_recording_is_labelled_rightly_by_the_next_manifest_until_
     ]
     assert doubted[0].why == "Whisper heard “cat”, not 100 % of the word" and "score of 0.030" in doubted[1].why
     assert model_of(corrected, report) is None
-    asking = TestClient(create_app(DoubtfulSound(doubted, ["robin"], table)), base_url="http://127.0.0.1:8766")
+    asking = TestClient(
+        create_app(DoubtfulSound(doubted, ["robin"], table, corrected.home)), base_url="http://127.0.0.1:8766"
+    )
     said = {"name": ids["cat"], "state": "no", "reviewer": "anna", "word": "robin"}
     assert asking.post("/reviews", json=said).json()["state"] == "no"
     assert asking.post("/reviews", json={**said, "name": ids["two"], "state": "left_out"}).status_code == 200
@@ -95,6 +106,34 @@ def test_a_mislabelled_recording_is_labelled_rightly_by_the_next_manifest_until_
     (folder / "words" / "moved.wav").rename(folder / "words" / "cat.wav")
     again, now = project(folder, "data.corrections=corrections.csv").build("raw_manifest")
     assert not now and again.key == first.key and again.content == first.content
+
+
+def test_what_is_forgotten_while_the_page_is_open_is_gone_from_it_and_nothing_is_said_of_it(
+    folder, monkeypatch
+) -> None:
+    ids = reported(plain := project(folder), folder)
+    table = folder / "corrections.csv"
+    reviewed = DoubtfulSound(doubtful_recordings(plain, newest_report(plain)), ["robin"], table, plain.home)
+    asking = TestClient(create_app(reviewed), base_url="http://127.0.0.1:8766")
+    said = {"name": ids["cat"], "state": "no"}
+    assert asking.post("/reviews", json=said).status_code == 200
+
+    Forgotten.add_to(plain.home, [ids["cat"]])
+    forget_corrections(table, [ids["cat"]])
+    assert [one["name"] for one in asking.get("/captures").json()["captures"]] == [ids["two"]]
+    assert asking.get(f"/captures/{ids['cat']}/sound").status_code == 404
+    refused = asking.post("/reviews", json=said)
+    assert refused.status_code >= 400 and "there is no recording words/cat.wav any more" in refused.text
+    assert read_corrections(table) == {}
+
+    def forgotten_meanwhile(path: Path, name: str, *rest: Any, **more: Any) -> Correction:
+        """Save a correction just after `wakeword forget` has looked for it."""
+        Forgotten.add_to(plain.home, [name])
+        return save_correction(path, name, *rest, **more)
+
+    monkeypatch.setattr("wakeword_core.reviewing.doubtful_sound.save_correction", forgotten_meanwhile)
+    assert asking.post("/reviews", json={**said, "name": ids["two"]}).status_code >= 400
+    assert read_corrections(table) == {}
 
 
 def test_what_is_not_there_is_one_sentence(folder) -> None:

@@ -258,7 +258,7 @@ def doubted(tmp_path, model):
         write_audio(path, from_pcm16(loud_and_quiet(1.0)), RATE)
         why = "Whisper heard “rubbing”, not 80 % of the word"
         recordings.append(DoubtfulRecording(digit * 64, f"words/{name}.wav", path, WORD, why))
-    return DoubtfulSound(recordings, [WORD, "computer"], tmp_path / "corrections.csv", model)
+    return DoubtfulSound(recordings, [WORD, "computer"], tmp_path / "corrections.csv", tmp_path, model)
 
 
 def test_doubtful_recordings_are_corrected_with_keys_alone_and_nothing_is_deleted(visit, doubted) -> None:

@@ -82,7 +82,7 @@ def _doubtful(model: Path | None, options: ProjectOptions) -> "Reviewed":
     if model is None and (exported := model_of(project, report)):
         model = exported.path
     words = project.config.labels[1:]
-    return DoubtfulSound(recordings, words, table, None if model is None else open_model(model))
+    return DoubtfulSound(recordings, words, table, project.home, None if model is None else open_model(model))
 
 
 def _user() -> str:
