@@ -290,11 +290,13 @@ _ABSENT = object()
 def renamed_in(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the first old name that a tree of settings uses, and the new one; None where there is none.
 
-    Some old names are groups now: they are used as before where what they hold is no such group.
+    Some old names are groups now: they are used as before where they hold no group, or had one and it is another.
     """
     for old, new in RENAMED.items():
         value, group = lookup(tree, old, _ABSENT), lookup(defaults, old)
-        in_group = isinstance(value, Mapping) and isinstance(group, Mapping) and value.keys() <= group.keys()
+        in_group = isinstance(value, Mapping) and isinstance(group, Mapping)
+        if in_group and isinstance(lookup(defaults, new), Mapping):
+            in_group = value.keys() <= group.keys()
         if value is not _ABSENT and not in_group:
             return old, new
     return None

@@ -189,6 +189,12 @@ def test_a_group_with_the_name_of_an_old_setting_is_no_old_setting():
     assert (config.training.optimizer.kind, config.evaluation.operating_points.default) == ("sgd", "strict")
 
 
+@pytest.mark.parametrize("group", ["training.schedule", "training.optimizer"])
+def test_a_misspelt_setting_of_such_a_group_is_no_old_setting(refused, write, group):
+    for said in (refused(None, f"{group}.kin=3"), refused(write(nested(group, {"kin": 3})))):
+        assert f"{group}.kin is not a setting; did you mean {group}.kind?" in said
+
+
 def test_first_of_several_errors_is_told_and_the_rest_counted(refused):
     message = refused(None, "training.schedule.epochs=0", "training.sampling.batch_size=1", "training.epoch=3")
     assert "training.epoch is not a setting" in message
