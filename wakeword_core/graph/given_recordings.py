@@ -76,6 +76,8 @@ def require_named(given: GivenRecordings, config: Config, *, speech: bool) -> No
     if gone:
         does, it = ("does", "it") if len(gone) == 1 else ("do", "them")
         raise DataError(f"{' and '.join(gone)} {does} not exist; correct {it}")
+    if single := next((one.path for one in config.data.sources if one.folder == one.path and one.path.is_file()), None):
+        raise DataError(f"{single} is neither a folder nor a table of recordings; name the folder that it lies in")
     labelled = given.labels is not None or any(source.is_table for source in config.data.sources)
     if not (labelled or given.background or given.speech):
         raise DataError(_nothing("of anything else, to count false alarms in,", "--background"))

@@ -113,8 +113,14 @@ def find_recordings(
     """
     root, left_out = source.path, LeftOut()
     if not root.is_dir():
-        state = "is not a folder (a table is a .csv, .tsv or .parquet)" if root.exists() else "does not exist"
-        raise DataError(f"the folder {root} of source {source.name!r} {state}; correct its path under data.sources")
+        if root.exists():
+            raise DataError(
+                f"{root} of source {source.name!r} is a file, and no table (.csv, .tsv or .parquet) or data set; name "
+                "the folder that it lies in as its path under data.sources"
+            )
+        raise DataError(
+            f"the folder {root} of source {source.name!r} does not exist; correct its path under data.sources"
+        )
     files, others = _chosen(source, os.path.realpath(root), left_out)
     others.sort()
     # what a store keeps by hash alone is known by the link that has its name

@@ -8,11 +8,24 @@ import typer
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
 
-def named_path(given: str | Path) -> Path:
-    """Take a path that has a name: what a variable that is not set leaves would be the folder that one is in."""
-    if not str(given).strip():
+def named(given: str) -> str:
+    """Take a path or a URL that has a name: what a variable that is not set leaves would be the folder one is in."""
+    if not given.strip():
         raise typer.BadParameter("it is empty; name a file or a folder")
-    return Path(given)
+    return given
+
+
+def named_path(given: str | Path) -> Path:
+    """Take a path that has a name."""
+    return Path(named(str(given)))
+
+
+def file_to_write(given: str | Path) -> Path:
+    """Take the path of a file to write, which is no folder: that is said before there is a result to write."""
+    path = named_path(given)
+    if path.is_dir():
+        raise typer.BadParameter(f"{given} is a folder; name a file in it")
+    return path
 
 
 Home = Annotated[

@@ -12,6 +12,7 @@ from wakeword_pipeline.cli.arguments import (
     Home,
     LastConfig,
     Settings,
+    file_to_write,
     named_path,
     project_options,
 )
@@ -191,7 +192,7 @@ def lr_find(
     high: Annotated[float, typer.Option(min=1e-12, max=100, help="Learning rate to end with.")] = 1.0,
     steps: Annotated[int, typer.Option(min=20, max=100_000, help="Number of batches, each at a higher rate.")] = 200,
     out: Annotated[
-        Path | None, typer.Option(parser=named_path, help="File for the picture. \\[default: in the home]")
+        Path | None, typer.Option(parser=file_to_write, help="File for the picture. \\[default: in the home]")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

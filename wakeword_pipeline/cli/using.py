@@ -20,6 +20,8 @@ from wakeword_pipeline.cli.arguments import (
     Sensitivity,
     Settings,
     Threshold,
+    file_to_write,
+    named,
     named_path,
     project_options,
 )
@@ -38,7 +40,7 @@ def detect(
     alone: Alone = False,
     table: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", parser=named_path, help="Write the detections to a table, too."),
+        typer.Option("--csv", metavar="FILE", parser=file_to_write, help="Write the detections to a table, too."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,23 +55,28 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
+            parser=named,
             help="An exported file in any format, the folder of a bundle, a .tflite of a microcontroller with its "
-            "manifest or of openWakeWord, or an engine's own: microWakeWord:alexa, openWakeWord:alexa."
+            "manifest or of openWakeWord, or an engine's own: microWakeWord:alexa, openWakeWord:alexa.",
         ),
     ],
     source: Annotated[
-        list[str], typer.Option(help="Recordings of the word: a folder, a table or a URL; may be repeated.")
+        list[str],
+        typer.Option(parser=named, help="Recordings of the word: a folder, a table or a URL; may be repeated."),
     ],
     background: Annotated[
         list[str] | None,
-        typer.Option(help="Other sound, in which false alarms are counted: likewise, and may be repeated."),
+        typer.Option(
+            parser=named, help="Other sound, in which false alarms are counted: likewise, and may be repeated."
+        ),
     ] = None,
     speech: Annotated[
         list[str] | None,
-        typer.Option(help="Recordings of people who say other things: likewise, and may be repeated."),
+        typer.Option(parser=named, help="Recordings of people who say other things: likewise, and may be repeated."),
     ] = None,
     against: Annotated[
-        list[str] | None, typer.Option(metavar="MODEL", help="Another model to hear the same; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="MODEL", parser=named, help="Another model to hear the same; may be repeated."),
     ] = None,
     condition: Annotated[
         list[str] | None,
@@ -169,7 +176,7 @@ def score(
     model: Model,
     audio: Audio,
     out: Annotated[
-        Path, typer.Option(parser=named_path, help="File (.npz) for the arrays `time` (seconds) and `score`.")
+        Path, typer.Option(parser=file_to_write, help="File (.npz) for the arrays `time` (seconds) and `score`.")
     ],
     alone: Alone = False,
 ) -> None:

@@ -212,6 +212,7 @@ def test_folders_of_one_name_are_told_apart(settings) -> None:
         ("words", (), ["good"], DataError, "of anything else.*name some with --background"),
         ("words", ("nowhere",), ["good"], DataError, "nowhere does not exist; correct it"),
         ("no", ("other", "nowhere"), ["good"], DataError, "/no and .*/nowhere do not exist; correct them"),
+        ("words/ada/0.wav", ("other",), ["good"], DataError, "0.wav is neither a folder nor a table.*name the folder"),
         ("words", ("other",), ["good", "other rate"], ConfigError, "good at 16,000 Hz and other rate at 8,000 Hz"),
     ],
 )

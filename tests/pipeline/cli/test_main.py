@@ -139,6 +139,8 @@ def test_the_commands_and_options_are_the_agreed_ones() -> None:
 
 def arguments_that_leave_a_path_empty() -> Iterator[list[str]]:
     """Every command with each of its paths as a variable that is not set leaves it."""
+    yield ["evaluate", ""]
+    yield from (["evaluate", "x", option, ""] for option in ("--source", "--background", "--speech", "--against"))
     for name, one in typer.main.get_command(app).commands.items():
         types, before = get_type_hints(one.callback), 0
         for param in one.params:
@@ -159,6 +161,15 @@ def test_an_empty_path_is_refused_and_is_not_the_folder_that_one_is_in(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "it is empty; name a file or a folder" in command(*arguments, expect=2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments", [("detect", "m", "a.wav", "--csv"), ("score", "m", "a.wav", "--out"), ("lr-find", "--out")]
+)
+def test_a_folder_in_place_of_a_file_is_refused_before_there_is_a_result(tmp_path: Path, arguments) -> None:
+    said = command(*arguments, str(tmp_path), expect=2)
+    assert "is a folder; name a file in it" in " ".join(said.replace("│", " ").split())
     assert not list(tmp_path.iterdir())
 
 
