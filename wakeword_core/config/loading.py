@@ -83,7 +83,7 @@ def load_config(
     folder = path.resolve().parent if path else Path.cwd()
     for pattern, stays in _PLACES.items():
         tree = _with_places(tree, pattern.split("."), stays, folder)
-    config = _validated(tree, defaults, where)
+    config = _validated(tree, defaults, where, [name for name, _ in pairs])
     for name, named in _paths(config.model_dump(), ""):
         check_in_data_roots(named, f"{where}{name}:")
     if config.serving.cascade.judge is not None:
@@ -117,11 +117,16 @@ def _with_overrides(
     return _with_architecture(tree, defaults)
 
 
-def _validated(tree: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "") -> Config:
+def _validated(
+    tree: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "", overrides: Sequence[str] = ()
+) -> Config:
+    """Validate a tree; an error names the file `where` it stands, unless what is wrong is one of the overrides."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(where + explain(error, _merge(defaults, tree))) from None
+        told = explain(error, _merge(defaults, tree))
+        of_file = not told.startswith(tuple(f"{name}{end}" for name in overrides for end in " .:"))
+        raise ConfigError(where + told if of_file else told) from None
 
 
 def _fitting(config: Config) -> str:
