@@ -28,6 +28,14 @@ def file_to_write(given: str | Path) -> Path:
     return path
 
 
+def folder_to_write(given: str | Path) -> Path:
+    """Take the path of a folder to write to, which is no file: likewise."""
+    path = named_path(given)
+    if path.is_file():
+        raise typer.BadParameter(f"{given} is a file; name a folder")
+    return path
+
+
 Home = Annotated[
     Path | None,
     typer.Option(
@@ -72,7 +80,7 @@ Keep = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        parser=named_path,
+        parser=folder_to_write,
         help="Keep the sound around wake words and near misses. \\[default: none is kept]",
     ),
 ]

@@ -13,6 +13,7 @@ from wakeword_pipeline.cli.arguments import (
     LastConfig,
     Settings,
     file_to_write,
+    folder_to_write,
     named_path,
     project_options,
 )
@@ -103,7 +104,7 @@ def sources(config: ConfigFile = None, home: Home = None, settings: Settings = N
 @commands.command(rich_help_panel=_PANEL)
 def synth(
     phrase: Annotated[str, typer.Argument(help="The text to speak.")],
-    out: Annotated[Path | None, typer.Option(parser=named_path, help="Folder for the recordings.")] = None,
+    out: Annotated[Path | None, typer.Option(parser=folder_to_write, help="Folder for the recordings.")] = None,
     count: Annotated[int, typer.Option(min=1, max=100_000, help="Number of recordings, each in another voice.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of voices.")] = 1,
     say: Annotated[bool, typer.Option("--say", help="Play the first one only, and print how it is said.")] = False,
@@ -147,7 +148,7 @@ def record(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            parser=named_path,
+            parser=folder_to_write,
             help="Folder for the recordings. \\[default: recordings beside the configuration]",
         ),
     ] = None,

@@ -21,6 +21,7 @@ from wakeword_pipeline.cli.arguments import (
     Settings,
     Threshold,
     file_to_write,
+    folder_to_write,
     named,
     named_path,
     project_options,
@@ -96,7 +97,7 @@ def evaluate(
         typer.Option(metavar="RULE", help="How a path of --source tells who speaks, as `speaker` of a source does."),
     ] = "unknown",
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", parser=named_path, help="Folder for report.html and metrics.json.")
+        Path, typer.Option(metavar="FOLDER", parser=folder_to_write, help="Folder for report.html and metrics.json.")
     ] = Path("evaluation"),
     tables: Annotated[
         bool, typer.Option("--csv", help="Write events.csv and windows.csv there, too: what happened, and all scores.")
@@ -286,7 +287,7 @@ def export(
     target: Annotated[
         Literal["esphome", "openwakeword", "onnx", "torch"], typer.Option("--to", help="What will run the model.")
     ],
-    out: Annotated[Path, typer.Option(parser=named_path, help="Folder for the files.")],
+    out: Annotated[Path, typer.Option(parser=folder_to_write, help="Folder for the files.")],
     model: Annotated[
         Path | None,
         typer.Argument(

@@ -92,9 +92,11 @@ class ProjectOptions:
 def home_path(given: Path | None = None) -> Path:
     """Return the home: as given, else from the environment, else `.wakeword` here; absolute.
 
-    ConfigError for a path that no database can have.
+    ConfigError for a file, and for a path that no database can have.
     """
     home = _expanded(given or Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME))
+    if home.is_file():
+        raise ConfigError(f"the home {home} is a file; name a folder with --home")
     for character in _NOT_IN_ADDRESSES:
         if character in str(home):
             raise ConfigError(
