@@ -8,12 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args, get_type_hints
 
 import pytest
-import typer.main
 from typer.testing import CliRunner
 
 from wakeword_core.config import Config
@@ -129,48 +126,14 @@ def test_help_tells_defaults() -> None:
 
 
 def test_the_commands_and_options_are_the_agreed_ones() -> None:
+    import typer.main
+
     group = typer.main.get_command(app)
     found = {
         name: {option for param in one.params for option in param.opts if option.startswith("--")}
         for name, one in group.commands.items()
     }
     assert found == SURFACE
-
-
-def arguments_that_leave_a_path_empty() -> Iterator[list[str]]:
-    """Every command with each of its paths as a variable that is not set leaves it."""
-    yield ["evaluate", ""]
-    yield from (["evaluate", "x", option, ""] for option in ("--source", "--background", "--speech", "--against"))
-    for name, one in typer.main.get_command(app).commands.items():
-        types, before = get_type_hints(one.callback), 0
-        for param in one.params:
-            option = next((option for option in param.opts if option.startswith("--")), None)
-            if Path in (types.get(param.name), *(args_of(types.get(param.name)))):
-                yield [name, *([option] if option else ["x"] * before), ""]
-            before += not option
-
-
-def args_of(hint: object) -> set[object]:
-    """The types in a union or a list, however deep."""
-    return {inner for arg in get_args(hint) for inner in (arg, *args_of(arg))}
-
-
-@pytest.mark.parametrize("arguments", tuple(arguments_that_leave_a_path_empty()), ids=" ".join)
-def test_an_empty_path_is_refused_and_is_not_the_folder_that_one_is_in(
-    monkeypatch, tmp_path: Path, arguments: list[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert "it is empty; name a file or a folder" in command(*arguments, expect=2)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    "arguments", [("detect", "m", "a.wav", "--csv"), ("score", "m", "a.wav", "--out"), ("lr-find", "--out")]
-)
-def test_a_folder_in_place_of_a_file_is_refused_before_there_is_a_result(tmp_path: Path, arguments) -> None:
-    said = command(*arguments, str(tmp_path), expect=2)
-    assert "is a folder; name a file in it" in " ".join(said.replace("│", " ").split())
-    assert not list(tmp_path.iterdir())
 
 
 def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
@@ -256,6 +219,17 @@ def test_a_phrase_that_no_voice_can_read_is_refused_before_there_is_a_home(monke
     status, message = failing(monkeypatch, capsys, "run")
     assert status == 1 and "cannot read 你, 好, 小, 智" in message and len(message.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["wakeword.yaml"]
+
+
+def test_a_demo_of_a_phrase_that_no_voice_can_read_leaves_nothing_and_blames_no_file(
+    monkeypatch, capsys, tmp_path: Path
+) -> None:
+    for phrase, code, said in (
+        ("你好小智", 1, "wakeword: the English voices cannot read"),
+        ("!!!", 2, "wakeword: phrase is"),
+    ):
+        status, message = failing(monkeypatch, capsys, "demo", "--phrase", phrase, "--home", str(tmp_path / "home"))
+        assert status == code and message.startswith(said) and not list(tmp_path.iterdir())
 
 
 def test_a_pronunciation_that_is_none_is_refused_before_there_is_a_home(monkeypatch, capsys, tmp_path: Path) -> None:

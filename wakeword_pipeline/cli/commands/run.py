@@ -44,6 +44,7 @@ def run_demo(home: Path, phrase: str, *, fast: bool, as_json: bool) -> None:
     source = resources.files("wakeword_pipeline.cli") / "demo" / ("fast.yaml" if fast else "demo.yaml")
     with resources.as_file(source) as file:
         config = load_config(file, [f"phrase={json.dumps(phrase)}"])
+    _require_readable(config)
     require_space(home, MIN_FREE_BYTES, "a build")
     require_own(home)
     home.mkdir(parents=True, exist_ok=True)
@@ -74,16 +75,13 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
     started = time.monotonic()
     project = options.project()
     home = project.home
-    config, synthesis = project.config, project.config.synthesis
+    config = project.config
     require_packages(project, select)
     if config.export.tflite.enabled:
         from wakeword_core.export.tflite.make import require_possible
 
         require_possible(config)
-    if synthesis.enabled and (not config.phrase.isascii() or synthesis.pronunciations or synthesis.phrase_language):
-        from wakeword_core.speech.synthesis import require_readable
-
-        require_readable(config.phrase, synthesis)
+    _require_readable(config)
     require_judge(project, select)
     project.models.require_fitting()
     require_space(home, MIN_FREE_BYTES, "a build")
@@ -109,6 +107,15 @@ def run_config(options: ProjectOptions, select: Sequence[str], *, as_json: bool)
     _print_table(result, failures, home)
     if as_json:
         print(json.dumps(result))
+
+
+def _require_readable(config: Config) -> None:
+    """Raise what keeps the voices from saying what they are to say; a plain phrase needs no look."""
+    synthesis = config.synthesis
+    if synthesis.enabled and (not config.phrase.isascii() or synthesis.pronunciations or synthesis.phrase_language):
+        from wakeword_core.speech.synthesis import require_readable
+
+        require_readable(config.phrase, synthesis)
 
 
 def require_judge(project: Project, select: Sequence[str]) -> None:
