@@ -33,9 +33,10 @@ def show_sources(options: ProjectOptions, *, as_json: bool) -> None:
         project.progress = bars
         cache = project.scan_cache()
         workers = workers_for(config.compute, project.home)
-        found = holdings(project.listing(), config.data.sources, config.data, config.phrase, cache, bars, workers)
+        listing = project.listing()
+        found = holdings(listing, config.data.sources, config.data, config.phrase, cache, bars, workers)
     if as_json:
-        print(json.dumps({"sources": [asdict(holding) for holding in found]}))
+        print(json.dumps({"sources": [asdict(holding) for holding in found], "forgotten": listing.forgotten}))
         return
     console = Console(highlight=False)
     if not found:
@@ -45,6 +46,9 @@ def show_sources(options: ProjectOptions, *, as_json: bool) -> None:
         )
     for holding in found:
         _print(console, holding)
+    if listing.forgotten:
+        told = f"{listing.forgotten:,} recordings are" if listing.forgotten > 1 else "1 recording is"
+        console.print(f"{told} forgotten in {printable(project.home)}, and counted nowhere above.", soft_wrap=True)
 
 
 def _print(console: Console, holding: "Holding") -> None:

@@ -14,7 +14,9 @@ import pytest
 import soundfile
 
 from wakeword_core.config.loading import load_config
+from wakeword_core.files import hash_file
 from wakeword_core.graph.project import Project
+from wakeword_core.recordings.forgotten import Forgotten
 from wakeword_pipeline.cli.main import main
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "data_sets.md"
@@ -81,6 +83,22 @@ def printed(
         main()
     assert not stopped.value.code
     return capsys.readouterr().out
+
+
+def test_what_is_forgotten_is_counted_as_no_source_shows_it(tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "words").mkdir()
+    for number in range(3):
+        (tmp_path / "words" / f"{number}.wav").write_bytes(sound(number, 1))
+    (tmp_path / "wakeword.yaml").write_text(
+        "phrase: robin\ndata: {sources: [{name: words, path: words, role: positive}]}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAKEWORD_HOME", str(tmp_path / "home"))
+    assert "are forgotten" not in printed(monkeypatch, capsys)
+    Forgotten.add_to(tmp_path / "home", [hash_file(tmp_path / "words" / f"{number}.wav") for number in range(2)])
+    assert "2 recordings are forgotten in" in printed(monkeypatch, capsys)
+    facts = json.loads(printed(monkeypatch, capsys, "--json").splitlines()[-1])
+    assert facts["forgotten"] == 2 and facts["sources"][0]["recordings"] == 1
 
 
 def test_the_document_shows_what_is_printed(project: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
