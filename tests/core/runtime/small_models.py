@@ -48,6 +48,14 @@ def save_model(path, card=CARD, key="wakeword", n_mels=16, scale=120):
     return path
 
 
+def edited(path, edit):
+    """The same model after `edit` has changed it."""
+    model = onnx.load(save_model(path))
+    edit(model)
+    onnx.save(model, path)
+    return path
+
+
 def bursts(seconds: float, seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng(seed)
     count = round(seconds * 16_000)
