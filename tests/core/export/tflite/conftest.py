@@ -1,6 +1,7 @@
 """Small networks that learnt to tell tones that rise from tones that fall, through the front end of the device."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,10 @@ from wakeword_core.config import Config, DsCnnConfig, MixedNetConfig
 from wakeword_core.export.tflite.network import network_of
 from wakeword_core.export.tflite.quantize import quantize
 from wakeword_core.export.tflite.writer import tflite_bytes
-from wakeword_core.models.scoring import ScoringModel
+from wakeword_core.models.scoring import ScoringModel, load_model, model_card, save_model
 
 RATE, HOP, CHUNK_BYTES = 16_000, 160, 320
+FILE = "rising_tone.tflite"
 SMALL = MixedNetConfig(stem_channels=16, channels=16, kernels=((3,), (3, 7), (1,)), head_steps=3, dropout=0.0)
 SMALL_DS_CNN = DsCnnConfig(causal=True, stride=3, channels=16, blocks=2, head_steps=3, dropout=0.0)
 
@@ -74,18 +76,12 @@ def settled(
 
 class Trained(NamedTuple):
     model: ScoringModel
-    heard: np.ndarray
-    """Features of training [frames, bands]."""
-
-    def write(self, folder: Path) -> Path:
-        """Write the same for a microcontroller."""
-        path = folder / "rising_tone.tflite"
-        path.write_bytes(tflite_bytes(quantize(network_of(self.model), [self.heard[None]])))
-        return path
+    file: Path
+    """The same for a microcontroller."""
 
 
-def taught(settings: MixedNetConfig | DsCnnConfig, *, normalised: bool) -> Trained:
-    """A network trained for seconds."""
+def taught(settings: MixedNetConfig | DsCnnConfig, folder: Path, *, normalised: bool) -> None:
+    """Train a network for seconds, and write it into a folder for torch and for a microcontroller."""
     features, words = tones(40, 0)
     torch.manual_seed(0)
     model = ScoringModel(settings, 40, 151, 2)
@@ -108,31 +104,34 @@ def taught(settings: MixedNetConfig | DsCnnConfig, *, normalised: bool) -> Train
         loss.backward()
         optimizer.step()
     model.set_calibrator("temperature", {"temperature": 0.9})
-    return Trained(model.eval(), features)
+    save_model(folder, model.eval(), model_card(device_config()))
+    (folder / FILE).write_bytes(tflite_bytes(quantize(network_of(model), [features[None]])))
 
 
 @pytest.fixture(scope="session")
-def trained() -> Trained:
+def trained(shared_folder) -> Trained:
     """The small mixednet."""
-    return taught(SMALL, normalised=True)
+    folder = shared_folder("mixednet", partial(taught, SMALL, normalised=True))
+    return Trained(load_model(folder)[0], folder / FILE)
 
 
 @pytest.fixture(scope="session")
-def trained_file(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_file(trained: Trained) -> Path:
     """The same for a microcontroller."""
-    return trained.write(tmp_path_factory.mktemp("mixednet"))
+    return trained.file
 
 
 @pytest.fixture(scope="session")
-def trained_ds_cnn() -> Trained:
+def trained_ds_cnn(shared_folder) -> Trained:
     """The small ds_cnn, whose features are as the device makes them."""
-    return taught(SMALL_DS_CNN, normalised=False)
+    folder = shared_folder("ds_cnn", partial(taught, SMALL_DS_CNN, normalised=False))
+    return Trained(load_model(folder)[0], folder / FILE)
 
 
 @pytest.fixture(scope="session")
-def trained_ds_cnn_file(trained_ds_cnn: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_ds_cnn_file(trained_ds_cnn: Trained) -> Path:
     """The same for a microcontroller."""
-    return trained_ds_cnn.write(tmp_path_factory.mktemp("ds_cnn"))
+    return trained_ds_cnn.file
 
 
 @pytest.fixture(scope="session")
