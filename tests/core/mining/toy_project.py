@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ EARLY = (
     ("trained_model", None),
 )
 COUNTS = {"train": 12, "val": 6, "test": 6}
+SECONDS = {"positive": 0.5, "negative": 0.6, "background": 4.0}
 SETTINGS: dict[str, Any] = {
     "phrase": "robin",
     "shards": {"count": 2},
@@ -113,9 +115,8 @@ def pack(folder: Path, sounds: dict[str, tuple[str, np.ndarray]]) -> Path:
 def record_toy(folder: Path) -> Toy:
     """The toy's recordings, of which nothing is built yet."""
     generator = np.random.default_rng(7)
-    sources = []
     for split, count in COUNTS.items():
-        for role, seconds in (("positive", 0.5), ("negative", 0.6), ("background", 4.0)):
+        for role, seconds in SECONDS.items():
             root = folder / "recordings" / split / role
             for index in range(count if role != "background" else 3):
                 sound = hiss(generator, seconds)
@@ -125,7 +126,16 @@ def record_toy(folder: Path) -> Toy:
                     for second in (1, 3):
                         sound[second * RATE :][:4_800] += sweep(generator, 700, 2_600)
                 write_audio(root / f"{index:02}.wav", sound.astype(np.float32), RATE)
-            sources.append({"name": f"{split}-{role}", "path": str(root), "role": role, "split": split})
+    return toy_in(folder)
+
+
+def toy_in(folder: Path) -> Toy:
+    """The toy that a folder holds."""
+    sources = [
+        {"name": f"{split}-{role}", "path": str(folder / "recordings" / split / role), "role": role, "split": split}
+        for split in COUNTS
+        for role in SECONDS
+    ]
     return Toy(folder, Config.model_validate({**SETTINGS, "data": {"sources": sources}}))
 
 
@@ -135,3 +145,9 @@ def make_toy(folder: Path) -> Toy:
     for stage, split in EARLY:
         project.build(stage, split)
     return toy
+
+
+def copy_of_toy(shared_folder: Callable[..., Path], folder: Path) -> Toy:
+    """The toy in a folder of one's own, copied from the one that is built once for all tests."""
+    shutil.copytree(shared_folder("toy", make_toy), folder, dirs_exist_ok=True)
+    return toy_in(folder)

@@ -7,10 +7,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "mining"))
 
-from toy_project import Toy, make_toy
+from toy_project import Toy, copy_of_toy
 
 
 @pytest.fixture(scope="session")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+def toy(shared_folder, tmp_path_factory: pytest.TempPathFactory) -> Toy:
     """A home with a trained model of a toy word."""
-    return make_toy(tmp_path_factory.mktemp("taught"))
+    return copy_of_toy(shared_folder, tmp_path_factory.mktemp("taught"))

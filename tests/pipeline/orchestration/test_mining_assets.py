@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from toy_project import MINING, Toy, make_toy
+from toy_project import MINING, Toy, copy_of_toy
 
 from wakeword_core.config.loading import save_config
 from wakeword_core.mining import tuning
@@ -20,8 +20,8 @@ MODEL_ASSETS = ("trained_model", "mined_negatives", "tuned_model")
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Toy:
-    made = make_toy(tmp_path_factory.mktemp("toy"))
+def toy(shared_folder, tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Toy:
+    made = copy_of_toy(shared_folder, tmp_path_factory.mktemp("toy"))
     shutil.copyfile(empty_store, made.folder / "home" / "mlflow.db")
     return made
 

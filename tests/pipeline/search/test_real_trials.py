@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toy_project import Toy, make_toy
+from toy_project import Toy, copy_of_toy
 
 from wakeword_core.config import Config
 from wakeword_core.config.loading import load_config, save_config
@@ -20,8 +20,8 @@ CHANNELS = "training.model.channels"
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    return make_toy(tmp_path_factory.mktemp("toy"))
+def toy(shared_folder, tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    return copy_of_toy(shared_folder, tmp_path_factory.mktemp("toy"))
 
 
 def wakeword(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
