@@ -36,7 +36,7 @@ shards: {count: 2}
 training: {schedule: {epochs: 4}, sampling: {steps_per_epoch: 12, batch_size: 32}}
 checks: {min_val_auc: 0.5}
 evaluation: {conditions: {test: {snr_db: [null], far_snr_db: []}, tuning: {snr_db: [null]}}}
-export: {int8: {max_f1_drop: 0.5}}   # a network trained for seconds on a handful of clips
+export: {int8: {calibration_windows: 32, max_f1_drop: 0.5}}   # a network trained for seconds on a handful of clips
 """
 
 
