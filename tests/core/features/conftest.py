@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ RATE = 16_000
 SECONDS = {"positive": 1.0, "hard_negative": 0.8, "negative": 4.0, "noise": 3.0}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config() -> Config:
     """Few views and windows."""
     return Config.model_validate({"features": {"augment": {"views": 3, "negative_views": 2}}})
@@ -29,18 +30,23 @@ def parts(tmp_path: Path) -> Parts:
     return Parts(tmp_path / "parts")
 
 
-@pytest.fixture
-def make_shards(tmp_path: Path) -> Callable[..., Path]:
+@pytest.fixture(scope="session")
+def make_shards_in() -> Callable[..., Path]:
     """Write `each` recordings of four roles as one split's shards; the same name gives the same folder again.
 
     The first recordings of each role, `voices` of them, are of another source.
     """
 
     def make(
-        name: str = "shards", each: int = 3, count: int = 2, seconds_of: dict[str, float] = SECONDS, voices: int = 0
+        root: Path,
+        name: str = "shards",
+        each: int = 3,
+        count: int = 2,
+        seconds_of: dict[str, float] = SECONDS,
+        voices: int = 0,
     ) -> Path:
         rows = []
-        sounds = tmp_path / f"sounds-{sum(seconds_of.values()):g}"
+        sounds = root / f"sounds-{sum(seconds_of.values()):g}"
         sounds.mkdir(exist_ok=True)
         for role, seconds in seconds_of.items():
             for index in range(each):
@@ -62,10 +68,16 @@ def make_shards(tmp_path: Path) -> Callable[..., Path]:
                         "speech_end": 0.7 if aligned else np.nan,
                     }
                 )
-        out = tmp_path / name
+        out = root / name
         out.mkdir(exist_ok=True)
-        roots, parts = dict.fromkeys(("sounds", "voices"), sounds), Parts(tmp_path / "p")
+        roots, parts = dict.fromkeys(("sounds", "voices"), sounds), Parts(root / "p")
         build_shards(pd.DataFrame(rows), roots, RATE, ShardsConfig(count=count), LocalWorkers(1), 1, out, parts)
         return out
 
     return make
+
+
+@pytest.fixture
+def make_shards(make_shards_in: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """The same in the test's own folder."""
+    return partial(make_shards_in, tmp_path)

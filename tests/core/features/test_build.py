@@ -24,12 +24,20 @@ from wakeword_core.shards.packed_split import iter_recordings
 from wakeword_core.store.parts import Parts
 
 
+@pytest.fixture(scope="module")
+def whole(make_shards_in, config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the shards and the features of a training split."""
+    folder = tmp_path_factory.mktemp("whole")
+    parts = Parts(folder / "parts")
+    build_features(make_shards_in(folder), "train", config, "cpu", folder / "features", parts)
+    return folder
+
+
 @pytest.fixture
-def built(make_shards, config: Config, tmp_path: Path, parts: Parts) -> tuple[Path, Path]:
-    """(shards, features) of a training split."""
-    shards, out = make_shards(), tmp_path / "features"
-    build_features(shards, "train", config, "cpu", out, parts)
-    return shards, out
+def built(whole: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """(shards, features) of a training split, which the test may change."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "shards", tmp_path / "features"
 
 
 def tree_hash(folder: Path) -> dict[str, str]:
