@@ -146,7 +146,8 @@ def test_each_of_several_wake_words_is_a_label_with_its_own_hard_negatives(tmp_p
     guard = PhraseGuard(["hey robin", "okay ruby", "stop"])
     others = [text for one in said if not (one.label or one.cut) for text in one.texts]
     assert len(others) == 150 and not any(guard.contains(others))
-    synthesize("hey robin", config, RATE, 1, tmp_path, tmp_path)
+    fewer = config.model_copy(update={"hard_negatives": 2, "negatives": 2})
+    synthesize("hey robin", fewer, RATE, 1, tmp_path, tmp_path)
     labels = {source.path.name: source.label for source in synthetic_sources(tmp_path) if source.role == "positive"}
     assert labels == {"positive": "hey robin", "positive_2": "okay ruby", "positive_3": "stop"}
     assert Config(phrase="hey robin", synthesis=config.model_copy(update={"enabled": True})).labels == (
