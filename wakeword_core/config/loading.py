@@ -120,13 +120,14 @@ def _with_overrides(
 def _validated(
     tree: Mapping[str, Any], defaults: Mapping[str, Any], where: str = "", overrides: Sequence[str] = ()
 ) -> Config:
-    """Validate a tree; an error names the file `where` it stands, unless what is wrong is one of the overrides."""
+    """Validate a tree; an error names the file `where` it stands, unless an override has to do with it."""
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         told = explain(error, _merge(defaults, tree))
-        of_file = not told.startswith(tuple(f"{name}{end}" for name in overrides for end in " .:"))
-        raise ConfigError(where + told if of_file else told) from None
+        field = told.split(" ")[0].rstrip(":")
+        overridden = any(f"{name}.".startswith(f"{field}.") or field.startswith(f"{name}.") for name in overrides)
+        raise ConfigError(told if overridden else where + told) from None
 
 
 def _fitting(config: Config) -> str:

@@ -197,7 +197,13 @@ def test_a_misspelt_setting_of_such_a_group_is_no_old_setting(refused, write, gr
 
 def test_a_file_is_blamed_for_what_it_says_and_not_for_an_override(refused, write):
     path = write("training: {schedule: {epochs: 3}}")
-    for override in ("seed=-1", "seeds=1", "training={schedule: {epochs: 0}}", "training.schedule.epochs=0"):
+    for override in (
+        "seed=-1",
+        "seeds=1",
+        "training={schedule: {epochs: 0}}",
+        "training.schedule.epochs=0",
+        "serving.http=false",
+    ):
         assert str(path) not in refused(path, override)
     assert refused(write("training: {schedule: {epochs: 0}}"), "seed=2").startswith(f"{path}: training.schedule.epochs")
 
