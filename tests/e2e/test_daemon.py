@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 from daemon import daemon, wait_until
 from dagster._core.definitions.freshness import FreshnessState
+from dagster._core.scheduler.instigation import InstigatorType
 from tiny_project import tiny_project
 
 from wakeword_pipeline.orchestration.home import prepare_home
@@ -74,6 +75,8 @@ def test_a_worker_that_is_killed_is_started_again(watched: Watched) -> None:
             return False
         os.kill(worker[1], signal.SIGKILL)
         found.append(worker)
+        (sensor,) = watched.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+        watched.instance.stop_sensor(sensor.instigator_origin_id, sensor.selector_id, None)  # which has done its part
         return True
 
     wait_until(lambda: watched.instance.get_runs_count() > 0, watched.home, every=0.5)

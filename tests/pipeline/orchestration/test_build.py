@@ -188,6 +188,13 @@ def test_what_another_configuration_recorded_last_is_recorded_again(built: World
     assert built.begin().build().built == [] and built.runs() == []
 
 
+def test_what_was_recorded_of_other_settings_with_the_same_content_is_recorded_again(built: World) -> None:
+    other = {"dagster/data_version": built.project().require("raw_manifest").content, "dagster/code_version": "other"}
+    built.instance.report_runless_asset_event(dg.AssetMaterialization("raw_manifest", tags=other))
+    assert built.build().built == [] and names(built.runs()) == {"raw_manifest"}
+    assert built.begin().build().built == [] and not built.runs()
+
+
 def test_another_limit_makes_its_checks_again_and_nothing_else(built: World) -> None:
     assert built.build(checks={"min_val_auc": 0.55}).built == []
     assert built.runs() == [{"trained_model"}] and built.measured == [("trained_model", None)]
@@ -212,31 +219,6 @@ def test_another_build_of_the_home_that_records_meanwhile_stops_nothing(world: W
     world.meanwhile["cmvn_stats"] = record
     assert set(world.build().built) == names(EVERYTHING)
     assert world.begin().build().built == [] and names(world.runs()) == {"raw_manifest"}  # which is recorded again
-
-
-def test_what_was_recorded_of_other_settings_with_the_same_content_is_recorded_again(world: World) -> None:
-    world.build()
-    other = {"dagster/data_version": world.project().require("raw_manifest").content, "dagster/code_version": "other"}
-    world.instance.report_runless_asset_event(dg.AssetMaterialization("raw_manifest", tags=other))
-    assert world.begin().build().built == [] and names(world.runs()) == {"raw_manifest"}
-    assert world.begin().build().built == [] and not world.runs()
-
-
-def test_a_model_that_is_promoted_during_a_build_is_what_the_new_one_is_held_against(world: World) -> None:
-    other, new = ({"export": {"onnx": {"parity_tolerance": tolerance}}} for tolerance in (2e-4, 3e-4))
-    world.build()
-    world.build(MODEL, **other)
-    promoted = world.project(**other).require(MODEL).key
-
-    def promote() -> None:
-        with world.project().registry().changing() as registry:
-            registry.adding(Entry(promoted, "promoted", "it hears no dog", "person"))
-
-    world.meanwhile[COMPARISON] = promote
-    world.build(**new)
-    champion = world.project().registry().champion
-    assert (champion.key, champion.opponent) == (world.project(**new).require(MODEL).key, promoted)
-    assert champion.cleared and champion.by == "gate"
 
 
 def test_a_check_of_one_split_is_that_splits(world: World) -> None:
@@ -297,3 +279,19 @@ def test_what_another_machine_has_built_is_taken_checked_and_recorded(
     assert outcome.built == [] and set(outcome.reused) == names(EVERYTHING)
     assert other.runs() == EVERYTHING and len(other.measured) == len(names(EVERYTHING))
     assert other.project().require("model_bundle").content == one.require("model_bundle").content
+
+
+def test_a_model_that_is_promoted_during_a_build_is_what_the_new_one_is_held_against(built: World) -> None:
+    other, new = ({"export": {"onnx": {"parity_tolerance": tolerance}}} for tolerance in (2e-4, 3e-4))
+    built.build(MODEL, **other)
+    promoted = built.project(**other).require(MODEL).key
+
+    def promote() -> None:
+        with built.project().registry().changing() as registry:
+            registry.adding(Entry(promoted, "promoted", "it hears no dog", "person"))
+
+    built.meanwhile[COMPARISON] = promote
+    built.build(**new)
+    champion = built.project().registry().champion
+    assert (champion.key, champion.opponent) == (built.project(**new).require(MODEL).key, promoted)
+    assert champion.cleared and champion.by == "gate"
