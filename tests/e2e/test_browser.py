@@ -20,7 +20,6 @@ from tiny_project import LABELS, SECONDS, tiny_project
 from wakeword_core.config import SPLITS
 from wakeword_core.config.recordings import HealthConfig
 from wakeword_pipeline.orchestration.definitions import defs
-from wakeword_pipeline.orchestration.web import DEFINITIONS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -136,6 +135,8 @@ def test_the_pages_open_with_the_graph(browser: Browser) -> None:
 
 
 def test_a_preset_is_chosen_by_its_name(browser: Browser) -> None:
+    from wakeword_pipeline.orchestration.web import DEFINITIONS  # which imports Dagster's pages
+
     page = browser.open(f"locations/{DEFINITIONS}/jobs/build_preset/playground")
     page.get_by_placeholder("Partition").click()
     browser.visible("accurate").click()

@@ -9,13 +9,10 @@ import dagster as dg
 import pytest
 from chromium import chromium
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster_webserver.app import create_app_from_workspace_process_context
 from in_thread import served
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse
 from starlette.testclient import TestClient, WebSocketDenialResponse
-
-from wakeword_pipeline.orchestration.web import PagesGuard
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs playwright").expect
 URL, STREAM = "http://localhost:3000", "ws://localhost:3000/graphql"
@@ -40,6 +37,11 @@ class Pages:
         self.client = self.opened()
 
     def app(self, hosts: tuple[str, ...], token: str) -> Starlette:
+        # by the one process that opens them: it takes a second of each that only lists these tests
+        from dagster_webserver.app import create_app_from_workspace_process_context
+
+        from wakeword_pipeline.orchestration.web import PagesGuard
+
         app = create_app_from_workspace_process_context(self._context)
         app.add_middleware(PagesGuard, hosts=hosts, token=token)
         return app
