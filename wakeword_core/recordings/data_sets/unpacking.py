@@ -12,6 +12,7 @@ were and what of them is not used.
 
 import hashlib
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,7 +82,7 @@ def remove_forgotten(sources: Iterable[SourceConfig], forgotten: Forgotten) -> N
     for source in sources:
         if source.columns is not None and source.unpacked.is_dir():
             with _locked(source):
-                _write(source, _without(source, Index.of(source), forgotten))
+                _write(source, _without(source, _known(source), forgotten))
 
 
 @contextmanager
@@ -114,12 +115,10 @@ class _Unpacking:
 
     def refresh(self, progress: Progress) -> int:
         """Unpack what changed, remove what is gone or forgotten, and return the bytes of all that is there."""
-        known = Index.of(self._source)
+        known = _known(self._source)
         if known.choice != self._choice:
-            known = Index(self._choice, self._forgotten.digest, problem=self._broken_off("it was ended"))
-            _write(self._source, known)
-            for folder in (self._source.root, _rows_folder(self._source)):
-                shutil.rmtree(folder, ignore_errors=True)
+            _write(self._source, Index(self._choice, self._forgotten.digest, problem=self._broken_off("it was ended")))
+            known = _known(self._source)
         known = _without(self._source, known, self._forgotten)
         self._done = dict(known.files)
         try:
@@ -290,6 +289,22 @@ def _rows_folder(source: SourceConfig) -> Path:
 
 def _rows(source: SourceConfig, path: str) -> Path:
     return _rows_folder(source) / f"{path}.rows"
+
+
+def _known(source: SourceConfig) -> Index:
+    """Read the index. Where unpacking was broken off, what it does not name, and so nobody would remove, is removed."""
+    known = Index.of(source)
+    if known.problem:
+        whole = {source.root / path for path in known.files}
+        for folder, inner, files in os.walk(source.root):
+            inner[:] = [name for name in inner if Path(folder, name) not in whole]
+            for name in files:
+                Path(folder, name).unlink()
+        named = {_rows(source, path) for path in known.files}
+        for table in _rows_folder(source).rglob("*"):
+            if table.is_file() and table not in named:
+                table.unlink()
+    return known
 
 
 def _without(source: SourceConfig, known: Index, forgotten: Forgotten) -> Index:

@@ -148,6 +148,29 @@ def test_what_a_kill_leaves_is_no_part_of_the_data_set(data: DataSet) -> None:
         write_parquet(path, table(3))
 
 
+@pytest.mark.parametrize(
+    ("more", "removing"),
+    [("", "shutil.rmtree"), (", include: [a.parquet]", "os.walk")],
+    ids=["its file is gone", "other files are chosen"],
+)
+def test_what_a_kill_leaves_unnamed_is_removed(data: DataSet, more: str, removing: str) -> None:
+    def kill(*_: Any, **__: Any) -> None:
+        raise KilledError
+
+    write_parquet(data.folder / "a.parquet", table(2))
+    other = write_parquet(data.folder / "b.parquet", table(2, 10))
+    data.listing(data.folder)
+    if not more:
+        other.unlink()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(removing, kill)
+        data.listing(data.folder, more=more)
+    project = data.project(data.folder, more=more)
+    unpacking.remove_forgotten(project.config.data.sources, project.forgotten())
+    assert "b.parquet/10.wav" not in data.unpacked()
+    assert project.listing().columns["path"] == ["a.parquet/0.wav", "a.parquet/1.wav"]
+
+
 def test_something_can_be_forgotten_after_a_kill_while_a_file_was_unpacked_again(data: DataSet) -> None:
     def kill() -> None:
         raise KilledError
