@@ -48,7 +48,8 @@ def show_sources(options: ProjectOptions, *, as_json: bool) -> None:
         _print(console, holding)
     if listing.forgotten:
         told = f"{listing.forgotten:,} recordings are" if listing.forgotten > 1 else "1 recording is"
-        console.print(f"{told} forgotten in {printable(project.home)}, and counted nowhere above.", soft_wrap=True)
+        text = printable(f"{told} forgotten in {project.home}, and counted nowhere above.")
+        console.print(Text(text), soft_wrap=True)
 
 
 def _print(console: Console, holding: "Holding") -> None:
