@@ -94,11 +94,9 @@ class DoubtfulSound:
         if state == "yes" and opinion.word.strip() not in self.words:
             raise DataError(f"the wake words are {' and '.join(sorted(self.words))}; say which of them it is")
         said = save_correction(self.table, name, state, opinion.word, opinion.reviewer, recording=one.place, seen=seen)
-        try:
-            self._of(name)
-        except DataError:  # it was forgotten, with its correction, just before this one was written
+        if name in self._forgotten():  # with its correction, just before this one was written
             forget_corrections(self.table, [name])
-            raise
+            self._of(name)
         return _review(said)
 
     def _forgotten(self) -> frozenset[str]:
