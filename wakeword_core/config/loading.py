@@ -33,12 +33,9 @@ _DEEPEST = 50
 _MOST_DIGITS = 100
 _MOST_NODES = 20_000
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_PATHS = (
-    "data.sources.*.path", "data.sources.*.link_roots.*", "data.corrections", "judge.encoder_folder",
-    "synthesis.piper_voices.*",
-)  # fmt: skip
 _PLACES: dict[str, Callable[[str], bool]] = {
-    **dict.fromkeys(_PATHS, lambda path: "://" in path),
+    **dict.fromkeys(("data.sources.*.path", "data.sources.*.link_roots.*"), lambda path: "://" in path),
+    **dict.fromkeys(("data.corrections", "judge.encoder_folder", "synthesis.piper_voices.*"), lambda path: False),
     **dict.fromkeys(("judge.second", "training.teacher.models.*"), is_key),
     "training.start_from": lambda model: is_key(model) or model == THE_CHAMPION,
 }
