@@ -72,8 +72,10 @@ class TestEngines:
         engine.reset()
         ends = [0, *sorted(min(cut, len(pcm)) for cut in cuts), len(pcm)]
         found = [engine.push(pcm[start:end]) for start, end in pairwise(ends)]
-        for index in (0, 1):
-            assert np.array_equal(np.concatenate([one[index] for one in found]), wanted[index])
+        times, scores = (np.concatenate([one[index] for one in found]) for index in (0, 1))
+        assert np.array_equal(times, wanted[0])
+        # on some processors a layer's last bits depend on how many steps it is given at once
+        assert scores == pytest.approx(wanted[1], abs=1e-6)
 
     @each_engine
     def test_a_score_knows_all_that_was_heard_and_nothing_more(self, adapters, make_noise, sentence, scored, name):

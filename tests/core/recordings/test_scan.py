@@ -59,7 +59,7 @@ def test_a_missing_folder_is_named_with_its_source(tmp_path):
 
 def test_a_file_in_the_folders_place_is_an_error(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="is not a folder"):
+    with pytest.raises(DataError, match="is a file, and no table"):
         list_recordings(source(tmp_path / "file"))
 
 

@@ -110,7 +110,7 @@ def test_no_command_prints_what_a_terminal_obeys(home: Home, built: tuple[str, s
         (1, "batch-find"),
         (2, "search", "--set", f"search.space.{NAMES[0]}=[1, 2]"),
         (0, "synth", "hey", "--count", "1", "--out", out),
-        (1, "synth", NAMES[5], "--out", path),
+        (2, "synth", NAMES[5], "--out", path),
         (0, "captures", out),
         (2, "review", path),
         (2, "record", NAMES[0], "--out", out),
