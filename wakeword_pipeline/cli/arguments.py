@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from wakeword_core.text import printable
 from wakeword_pipeline.orchestration.home import ProjectOptions
 
 
@@ -24,7 +25,7 @@ def file_to_write(given: str | Path) -> Path:
     """Take the path of a file to write, which is no folder: that is said before there is a result to write."""
     path = named_path(given)
     if path.is_dir():
-        raise typer.BadParameter(f"{given} is a folder; name a file in it")
+        raise typer.BadParameter(f"{printable(given)} is a folder; name a file in it")
     return path
 
 
@@ -32,7 +33,7 @@ def folder_to_write(given: str | Path) -> Path:
     """Take the path of a folder to write to, which is no file: likewise."""
     path = named_path(given)
     if path.is_file():
-        raise typer.BadParameter(f"{given} is a file; name a folder")
+        raise typer.BadParameter(f"{printable(given)} is a file; name a folder")
     return path
 
 
