@@ -109,7 +109,7 @@ class NamedModels:
             else:
                 models = self.given_to(stage)
             if models:
-                with _naming(*models):
+                with _naming(next(iter(models))):
                     stage.fit(config, models)
         self._fit = True
 
@@ -148,7 +148,7 @@ class NamedModels:
 
 
 @contextmanager
-def _naming(part: str, *_: str) -> Iterator[None]:
+def _naming(part: str) -> Iterator[None]:
     """Let an error say by which setting a model plays a part: a key or a path is a hundred lines away from it."""
     setting = setting_of(part)
     try:

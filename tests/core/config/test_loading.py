@@ -27,6 +27,13 @@ def test_groups_with_everything_commented_out_are_the_defaults(write):
     )
 
 
+def test_only_sources_may_be_urls_and_other_paths_lie_beside_the_configuration(write):
+    path = write("data: {corrections: 's3://b/c.csv'}\nsynthesis: {piper_voices: ['s3://b/v.onnx']}\n")
+    config = load_config(path)
+    for found in (config.data.corrections, *config.synthesis.piper_voices):
+        assert Path(found).is_relative_to(path.resolve().parent)
+
+
 def contains(found, wanted):
     if isinstance(wanted, dict):
         return all(contains(found[name], value) for name, value in wanted.items())

@@ -136,6 +136,23 @@ def test_what_is_forgotten_while_the_page_is_open_is_gone_from_it_and_nothing_is
     assert read_corrections(table) == {}
 
 
+def test_a_correction_stays_where_its_recording_cannot_be_read_just_then(folder, monkeypatch) -> None:
+    ids = reported(plain := project(folder), folder)
+    table = folder / "corrections.csv"
+    reviewed = DoubtfulSound(doubtful_recordings(plain, newest_report(plain)), ["robin"], table, plain.home)
+    asking = TestClient(create_app(reviewed), base_url="http://127.0.0.1:8766")
+
+    def gone_meanwhile(path: Path, name: str, *rest: Any, **more: Any) -> Correction:
+        """Save a correction just before the disk of the recording is taken away."""
+        said = save_correction(path, name, *rest, **more)
+        reviewed.recordings[name].path.unlink()
+        return said
+
+    monkeypatch.setattr("wakeword_core.reviewing.doubtful_sound.save_correction", gone_meanwhile)
+    assert asking.post("/reviews", json={"name": ids["cat"], "state": "no"}).status_code == 200
+    assert read_corrections(table).keys() == {ids["cat"]}
+
+
 def test_what_is_not_there_is_one_sentence(folder) -> None:
     empty = project(folder, "data.corrections=corrections.csv")
     with pytest.raises(ArtifactError, match="has no report of 'robin' yet"):

@@ -74,8 +74,10 @@ class TestEngines:
         found = [engine.push(pcm[start:end]) for start, end in pairwise(ends)]
         times, scores = (np.concatenate([one[index] for one in found]) for index in (0, 1))
         assert np.array_equal(times, wanted[0])
-        # on some processors a layer's last bits depend on how many steps it is given at once
-        assert scores == pytest.approx(wanted[1], abs=1e-6)
+        if engine.name == OURS:  # on some processors a layer's last bits depend on how many steps it gets at once
+            assert scores == pytest.approx(wanted[1], rel=0, abs=1e-6)
+        else:
+            assert np.array_equal(scores, wanted[1])
 
     @each_engine
     def test_a_score_knows_all_that_was_heard_and_nothing_more(self, adapters, make_noise, sentence, scored, name):

@@ -93,10 +93,11 @@ def test_what_is_forgotten_is_counted_as_no_source_shows_it(tmp_path: Path, monk
         "phrase: robin\ndata: {sources: [{name: words, path: words, role: positive}]}\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WAKEWORD_HOME", str(tmp_path / "home"))
+    home = tmp_path / "my [/old] home"
+    monkeypatch.setenv("WAKEWORD_HOME", str(home))
     assert "are forgotten" not in printed(monkeypatch, capsys)
-    Forgotten.add_to(tmp_path / "home", [hash_file(tmp_path / "words" / f"{number}.wav") for number in range(2)])
-    assert "2 recordings are forgotten in" in printed(monkeypatch, capsys)
+    Forgotten.add_to(home, [hash_file(tmp_path / "words" / f"{number}.wav") for number in range(2)])
+    assert f"2 recordings are forgotten in {home}, and" in printed(monkeypatch, capsys)
     facts = json.loads(printed(monkeypatch, capsys, "--json").splitlines()[-1])
     assert facts["forgotten"] == 2 and facts["sources"][0]["recordings"] == 1
 
