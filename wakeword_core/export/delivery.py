@@ -1,6 +1,7 @@
 """A folder of files to hand on, which appears whole or not at all, and is replaced only as long as it is as written."""
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from wakeword_core.files import as_type, hash_file, read_json, replacing, write_
 LIST = "exported-files.json"
 """The file in it that lists the others with their hashes."""
 _TOKEN_BYTES = 6
+_UNFINISHED = re.compile(rf"\..*\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}\.part")
+"""The name of a folder that is being filled, or was when it was killed."""
 
 
 def deliver(
@@ -45,9 +48,17 @@ def deliver(
 
 
 def _into(out: Path, files: Mapping[str, Path | str], facts: Mapping[str, Any], *, force: bool) -> list[str]:
-    """Write into a folder that is there: everything is complete before the first file is given its name."""
-    before = {} if force else _listed(out, facts)
-    others = sorted(path.name for path in out.iterdir() if not _as_written(path, before))
+    """Write into a folder that is there: everything is complete before the first file is given its name.
+
+    What an export that was killed here had made, or had given its name already, is written anew as well.
+    """
+    unfinished = [path for path in out.iterdir() if _UNFINISHED.fullmatch(path.name) and path.is_dir()]
+    lists = [] if force else [_listed(folder, facts) for folder in (out, *unfinished)]
+    others = sorted(
+        path.name
+        for path in out.iterdir()
+        if path not in unfinished and not any(_as_written(path, listed) for listed in lists)
+    )
     if others and not force:
         raise ConfigError(
             f"{out} holds {others[0]!r}, which is of something else or was changed since it was written; name a new "
@@ -58,9 +69,11 @@ def _into(out: Path, files: Mapping[str, Path | str], facts: Mapping[str, Any], 
         names = _fill(part, files, facts)
         for name in names:
             (part / name).replace(out / name)
-    for path in out.iterdir():  # and not what the list names, which may lie elsewhere or be gone
-        if path.name in before and path.name not in names:
+    for path in out.iterdir():  # and not what a list names, which may lie elsewhere or be gone
+        if path.name not in names and any(path.name in listed for listed in lists):
             path.unlink()
+    for path in unfinished:
+        shutil.rmtree(path, ignore_errors=True)
     return names
 
 

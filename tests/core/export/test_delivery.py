@@ -2,6 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -52,6 +56,34 @@ def test_its_own_folder_is_written_anew_and_what_is_no_more_goes(source: Path, t
     write(source, out, text="read this")
     assert names(out) == {"model.onnx", "README.md", LIST}
     assert (out / "model.onnx").read_bytes() == b"newer" and (out / "README.md").read_text() == "read this"
+
+
+@pytest.mark.parametrize("given_names", [0, 1, 2])
+def test_an_export_after_one_that_was_killed_needs_no_force(source: Path, tmp_path: Path, given_names: int) -> None:
+    out = tmp_path / "out"
+    write(source, out, files={"old.txt": "old"})
+    (source / "model.onnx").write_bytes(b"newer")
+    killed = f"""
+        import os, signal
+        from pathlib import Path
+        from wakeword_core.export.delivery import deliver
+        replace, left = Path.replace, [{given_names}]
+        def killed(self, target):
+            if self.parent.suffix == ".part" and target.parent.suffix != ".part":
+                if not left[0]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                left[0] -= 1
+            return replace(self, target)
+        Path.replace = killed
+        source, out = Path({str(source)!r}), Path({str(out)!r})
+        files = {{"model.onnx": source / "model.onnx", "README.md": "read this"}}
+        deliver(files, {FACTS!r}, out, apart_from=source)
+    """
+    ended = subprocess.run([sys.executable, "-c", textwrap.dedent(killed)], check=False)
+    assert ended.returncode == -signal.SIGKILL and any(name.endswith(".part") for name in names(out))
+    write(source, out, text="and this")
+    assert names(out) == {"model.onnx", "README.md", LIST}
+    assert (out / "model.onnx").read_bytes() == b"newer" and (out / "README.md").read_text() == "and this"
 
 
 def test_a_file_that_somebody_deleted_is_not_missed(source: Path, tmp_path: Path) -> None:
