@@ -38,6 +38,7 @@ class Delivery:
         self._manners: tuple[MannerName, ...] = config.people or tuple(MANNERS)
         self._others, self._speech = others, speech
         self._read = functools.cache(lambda text, accent: from_espeak(espeak.phonemes([text], accent)[0]))
+        self._listener = functools.cache(self._listener_for)
 
     def can_say(self, engine: Engine, text: str) -> bool:
         """Tell whether an engine can say a text, and say it as it has to be."""
@@ -57,11 +58,11 @@ class Delivery:
         if generator.random() >= self._accent_share or not engine.speaks_ipa:
             return ipa
         plain = ipa or self._read(text, accent)
-        said = (
-            accented_safely(plain, self._accents, text in self._wake_words, self._listener, generator)
-            if plain
-            else None
-        )
+        if not plain:
+            return ipa
+        is_phrase = text in self._wake_words
+        listener = self._listener((text,) if is_phrase else tuple(self._wake_words))
+        said = accented_safely(plain, self._accents, is_phrase, listener, generator)
         return said[0] if said else ipa
 
     def manner(self, place: Sequence[object]) -> MannerName | None:
@@ -78,13 +79,14 @@ class Delivery:
         rounds, turn = divmod(int(str(index)), ways)
         return int(self._generator("ways", *folder, rounds).permutation(ways)[turn]) if ways > 1 else 0
 
-    @functools.cached_property
-    def _listener(self) -> Listener:
-        own: list[str] = []
-        for word in self._wake_words:
-            given = self._pronunciations.all_ways(word)
-            own += given or [self._read(word, accent) for accent in espeak.ACCENTS]
-        return Listener(own, self._sounds(self._others), self._sounds(self._speech))
+    def _listener_for(self, phrases: tuple[str, ...]) -> Listener:
+        """Who tells some of the wake words from everything else, the other wake words too."""
+        own = [way for phrase in phrases for way in self._ways(phrase)]
+        rivals = [way for word in self._wake_words if word not in phrases for way in self._ways(word)]
+        return Listener(own, [*rivals, *self._sounds(self._others)], self._sounds(self._speech))
+
+    def _ways(self, word: str) -> list[str]:
+        return self._pronunciations.all_ways(word) or [self._read(word, accent) for accent in espeak.ACCENTS]
 
     def _sounds(self, texts: Sequence[str]) -> list[str]:
         unique = list(dict.fromkeys(texts))

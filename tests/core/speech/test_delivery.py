@@ -93,6 +93,16 @@ def test_accents_keep_the_phrase_apart_from_the_others():
             )
 
 
+def test_an_accent_makes_no_wake_word_another_one():
+    words = ("hey rock", "hey lock")
+    of = Delivery(words, Pronunciations(), SynthesisConfig(accent_share=1.0), 1)
+    for word, other in (words, words[::-1]):
+        sound = normalise(espeak.phonemes([other])[0])
+        drawn = list(filter(None, said(of, word, 150)))
+        assert len(set(drawn)) > 5
+        assert min(edit_cost(normalise(ipa), sound) for ipa in drawn) >= TOO_NEAR
+
+
 def test_a_given_pronunciation_gets_the_accent_too():
     of = delivery({"hey robin": "hˈeɪ θˈɪbɪn"}, accent_share=1.0, accents=("german",))
     drawn = set(said(of, "hey robin", 60))
