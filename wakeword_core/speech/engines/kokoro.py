@@ -113,18 +113,23 @@ def all_voices() -> tuple[Voice, ...]:
 
 
 class KokoroEngine:
-    """The voices of some languages; each speaks as the main voice of mixtures that the line's seed draws."""
+    """The voices of some languages; each speaks as the main voice of mixtures that the line's seed draws.
+
+    Voices that are all of one split and speak `alone` would be in all splits: they are not mixed, so that those of one
+    split are in no other.
+    """
 
     name = "kokoro"
     speaks_ipa = True
     seconds = 1.1
 
-    def __init__(self, cache: Path, languages: Sequence[str] = ()) -> None:
+    def __init__(self, cache: Path, languages: Sequence[str] = (), *, alone: bool = False) -> None:
         self._cache = cache
         self._voices = {voice.name: voice for voice in of_languages(all_voices(), languages)}
+        self._mixes = not alone or len({voice.split for voice in self._voices.values()}) > 1
         packages = package_versions("espeakng-loader", "onnxruntime")
         voices = digest([MODEL_SHA256, _data(), sorted(self._voices)])[:12]
-        self.version = f"kokoro {_MIXING} {voices}, {packages}"
+        self.version = f"kokoro {_MIXING if self._mixes else 'unmixed'} {voices}, {packages}"
 
     def voices(self) -> tuple[Voice, ...]:
         """Return the voices; those made for other languages speak English with an accent."""
@@ -177,6 +182,8 @@ class KokoroEngine:
 
         The voice has more than half of the timbre. Prosody is mostly that of English voices, whosever timbre it is.
         """
+        if not self._mixes:
+            return {voice.name: 1.0}, {voice.name: 1.0}
         pool = [other.name for other in self._voices.values() if other.split == voice.split]
         english = [name for name in pool if name[0] in "ab"]
         timbre = draw_mixture(voice.name, [name for name in pool if name != voice.name], generator)
@@ -270,7 +277,9 @@ def _voices_folder(cache: Path) -> Path:
 
 def engine(settings: EngineSettings) -> KokoroEngine:
     """Make the engine."""
-    return KokoroEngine(settings.cache, settings.synthesis.languages)
+    synthesis = settings.synthesis
+    speaking = {name for name, share in synthesis.engines.items() if share > 0}
+    return KokoroEngine(settings.cache, synthesis.languages, alone=speaking == {KokoroEngine.name})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from wakeword_core.config import SPLITS, SynthesisConfig
 from wakeword_core.errors import DataError, MissingDependencyError
 from wakeword_core.npm import NpmError
 from wakeword_core.recordings.sources import find_recordings
-from wakeword_core.speech.engines import Line, kokoro
+from wakeword_core.speech.engines import EngineSettings, Line, kokoro, make_engine
 from wakeword_core.speech.engines.kokoro import KokoroEngine, all_voices, package, to_letters
 from wakeword_core.speech.pronunciation.ipa import CONSONANTS, VOWELS
 from wakeword_core.speech.synthesis import synthesize, synthetic_sources
@@ -68,6 +68,18 @@ def test_languages_bound_mixtures_too_and_are_in_the_version(tmp_path):
     assert engine.version != KokoroEngine(tmp_path).version
     alone = KokoroEngine(tmp_path, ["fr"])
     assert mixtures(alone, alone.voices()[0], 1) == [({"ff_siwis": 1.0}, {"ff_siwis": 1.0})]
+
+
+@pytest.mark.parametrize("languages", [["es"], ["es", "pt-br"]])
+def test_voices_of_one_split_are_mixed_only_beside_those_of_other_engines(tmp_path, languages):
+    alone, beside = (
+        make_engine("kokoro", EngineSettings(SynthesisConfig(engines=engines, languages=languages), tmp_path))
+        for engines in ({"kokoro": 1}, {"kokoro": 1, "espeak": 1})
+    )
+    assert {voice.split for voice in alone.voices()} == {"train"} and alone.version != beside.version
+    for voice in alone.voices():
+        assert all(one == ({voice.name: 1}, {voice.name: 1}) for one in mixtures(alone, voice, 20))
+    assert any(len(timbre) > 1 for timbre, _ in mixtures(beside, beside.voices()[0], 20))
 
 
 @pytest.mark.parametrize(
