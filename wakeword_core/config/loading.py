@@ -130,8 +130,14 @@ def _validated(
 def _fitting(config: Config) -> str:
     """Choose the preset for what a configuration learns from, and say so in the log."""
     real = [source for source in config.data.sources if not source.synthetic]
-    recorded = any(s.role == "positive" or s.words or s.labels or s.is_table for s in real)
+    recorded = any(s.role == "positive" or s.words or s.labels for s in real)
     if recorded or not config.synthesis.enabled or not config.synthesis.positives:
+        return "balanced"
+    if tables := [source.name for source in real if source.is_table]:
+        log.info(
+            "The preset balanced is taken, since %s may list recordings of %r; name another if it lists none.",
+            " or ".join(tables), config.phrase,
+        )  # fmt: skip
         return "balanced"
     log.info("There is no recording of %r, so the preset text_only is taken.", config.phrase)
     return "text_only"

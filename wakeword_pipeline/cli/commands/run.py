@@ -43,7 +43,7 @@ def run_demo(home: Path, phrase: str, *, fast: bool, as_json: bool) -> None:
     """Build a wake word from nothing but its phrase; the configuration is left in the home, to go on from."""
     source = resources.files("wakeword_pipeline.cli") / "demo" / ("fast.yaml" if fast else "demo.yaml")
     with resources.as_file(source) as file:
-        config = load_config(file, [f"phrase={json.dumps(phrase)}"])
+        config = load_config(file, {"phrase": phrase})
     _require_readable(config)
     require_space(home, MIN_FREE_BYTES, "a build")
     require_own(home)
