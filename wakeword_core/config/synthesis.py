@@ -88,8 +88,8 @@ class SynthesisConfig(Settings):
     phrase_language: str | None = Field(
         None,
         pattern=LANGUAGE_TAG,
-        description="Language by whose rules the phrase is read where no pronunciation is given, as espeak-ng names "
-        "it: de, fr, ja, cmn. Default: English, in the accent of each voice.",
+        description="Language by whose rules phrases and confusables are read where no pronunciation is given, as "
+        "espeak-ng names it: de, fr, ja, cmn. Default: English, in the accent of each voice.",
     )
     accent_share: float = Field(
         0.0, ge=0, le=1, description="Share of recordings that are said in the accent of another language."

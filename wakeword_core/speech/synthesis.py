@@ -91,7 +91,7 @@ def synthesize(
         recogniser.prepare()
     settings = EngineSettings(config, cache)
     pronunciations = pronunciations_of(phrase, config)
-    wake_words = [spelt_out(word) for word in (phrase, *config.phrases)]
+    wake_words = [spelt_out(word, config.phrase_language) for word in (phrase, *config.phrases)]
     engines = _engines(wake_words, pronunciations, settings)
     script = write_script(phrase, config, seed, pronunciations)
     others = [text for said in script.said for text in said.texts if said.folder.startswith((_ALIKE, WORDS))]
@@ -135,8 +135,8 @@ def require_readable(phrase: str, config: SynthesisConfig) -> None:
 def pronunciations_of(phrase: str, config: SynthesisConfig) -> Pronunciations:
     """Return how words are said by the settings; DataError names a symbol of theirs that no voice could say."""
     said = bool(config.positives or config.hard_negatives or config.pieces)
-    wake_words = [spelt_out(word) for word in (phrase, *config.phrases)]
-    return Pronunciations(config.pronunciations, wake_words, config.phrase_language if said else None)
+    phrases = (phrase, *config.phrases, *config.confusables)
+    return Pronunciations(config.pronunciations, phrases, config.phrase_language if said else None)
 
 
 def _require_readable(text: str, pronunciations: Pronunciations, otherwise: str) -> None:
@@ -220,7 +220,7 @@ def _plan_text(text: str, count: int, seed: int, settings: EngineSettings) -> tu
     if not text.strip():
         raise DataError(f"the text {text!r} gives no sound; use a text with words in it")
     config = settings.synthesis
-    said = spelt_out(" ".join(text.split()))
+    said = spelt_out(" ".join(text.split()), config.phrase_language)
     pronunciations = Pronunciations(config.pronunciations, (said,), config.phrase_language)
     _require_readable(said, pronunciations, "use another text")
     engines = _engines((said,), pronunciations, settings)

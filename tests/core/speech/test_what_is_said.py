@@ -16,12 +16,14 @@ from wakeword_core.recordings.manifest import build_manifest, read_manifest
 from wakeword_core.speech import synthesis
 from wakeword_core.speech.engines.espeak import EspeakEngine
 from wakeword_core.speech.plan import Cast, plan_speech
+from wakeword_core.speech.pronunciation import Pronunciations, pronounce
 from wakeword_core.speech.pronunciation.phonetics import PhraseGuard
 from wakeword_core.speech.quality import measure
 from wakeword_core.speech.rendering import Recording, render
-from wakeword_core.speech.synthesis import synthesize, synthetic_sources
+from wakeword_core.speech.synthesis import pronunciations_of, synthesize, synthetic_sources
 from wakeword_core.speech.texts.confusables import confusable_phrases
 from wakeword_core.speech.texts.script import write_script
+from wakeword_core.speech.texts.sentences import single_words, vocabulary
 
 RATE = 16_000
 SMALL = SynthesisConfig(positives=16, hard_negatives=12, negatives=8, background_minutes=0.5)
@@ -176,6 +178,27 @@ def test_confusables_of_the_configuration_are_always_said(tmp_path):
             synthesize("hey robin", config.model_copy(update={"confusables": (refused,)}), RATE, 1, tmp_path, tmp_path)
 
 
+@pytest.mark.parametrize(("phrase", "confusable"), [("number five", "no. 5"), ("miz robot", "Ms. Robot")])
+def test_a_confusable_that_is_the_phrase_abbreviated_is_refused(phrase, confusable):
+    config = SynthesisConfig(**NOTHING | {"hard_negatives": 4, "confusables": [confusable]})
+    with pytest.raises(DataError, match=f"confusables names '{confusable}', in which a wake word is heard"):
+        write_script(phrase, config, 1)
+
+
+def test_confusables_are_spelt_out_and_of_the_language_of_the_phrase():
+    settings = {"hard_negatives": 4, "phrase_language": "de", "confusables": ["Hallo Dr. Kühl"]}
+    config = SynthesisConfig(**NOTHING | settings)
+    pronunciations = pronunciations_of("Hallo Kamera", config)
+    assert write_script("Hallo Kamera", config, 1, pronunciations).said[0].texts[0] == "Hallo Doktor Kühl"
+    assert pronunciations.of("Hallo Doktor Kühl") == pronounce("Hallo Dr. Kühl", "de")
+
+
+def test_what_some_people_say_for_the_phrase_is_no_single_word():
+    guard = PhraseGuard(["robin"])
+    assert guard.near(["robbing"]) == [True] and "robbing" in vocabulary()
+    assert "robbing" not in " ".join(single_words(20_000, 1, guard)).split()
+
+
 def test_no_kind_of_confusables_is_an_error_that_names_the_setting():
     config = SynthesisConfig(**NOTHING | {"hard_negatives": 4, "confusable_kinds": []})
     with pytest.raises(DataError, match=r"synthesis.confusable_kinds, which are none"):
@@ -188,6 +211,14 @@ def test_wake_words_that_sound_the_same_are_refused(phrases):
     with pytest.raises(DataError, match=f"phrases names '{phrases[-1]}', which sounds as 'hey robin' does"):
         write_script("hey robin", config, 1)
     write_script("hey robin", config.model_copy(update={"phrases": ("robin", "hey robin please")}), 1)
+
+
+@pytest.mark.parametrize("phrases", [("hey blob", "hey sea"), ("hey sea", "hey blob")])
+def test_wake_words_that_sound_the_same_in_any_of_their_ways_are_refused(phrases):
+    config = SynthesisConfig(**NOTHING | {"positives": 1, "phrases": phrases})
+    given = Pronunciations({"hey blob": ["heɪ blɒb", "heɪ siː"]})
+    with pytest.raises(DataError, match=f"phrases names '{phrases[1]}', which sounds as '{phrases[0]}' does"):
+        write_script("hey robin", config, 1, given)
 
 
 @pytest.mark.parametrize("setting", ["phrases", "confusables"])

@@ -45,7 +45,7 @@ def voice_files(config: Config) -> tuple[Path, ...]:
 
 STAGE = Stage(
     name="synthetic_speech",
-    version="2",
+    version="3",
     make=make,
     inputs=(),
     settings=("phrase", "seed", "synthesis", "data.audio.sample_rate"),

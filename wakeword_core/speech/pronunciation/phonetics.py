@@ -138,7 +138,6 @@ class PhraseGuard:
         self, phrases: Sequence[str], phonemize: Phonemizer = espeak.phonemes, ways: Sequence[str] = ()
     ) -> None:
         self._phonemize = phonemize
-        self._phrases = tuple(phrases)
         self._words = [_spelling(phrase) for phrase in phrases]
         self._sounds = {accent: list(map(normalise, phonemize(phrases, accent))) for accent in HEARD_ACCENTS}
         for sounds in self._sounds.values():
@@ -160,14 +159,13 @@ class PhraseGuard:
             contained |= [_holds(ipa, sounds) for ipa in isolated]
         return [bool(flag) for flag in contained]
 
-    def sound_alike(self, first: str, second: str) -> bool:
-        """Tell whether two of the phrases sound the same in an accent."""
-        places = self._phrases.index(first), self._phrases.index(second)
-        return any(len({sounds[place] for place in places}) == 1 for sounds in self._sounds.values())
-
     def is_near(self, sound: str) -> bool:
         """Tell whether normalised phonemes in American English are how some people say a phrase itself."""
         return any(edit_cost(sound, own) < TOO_NEAR for own in self._sounds[HEARD_ACCENTS[0]])
+
+    def near(self, texts: Sequence[str]) -> list[bool]:
+        """Tell for each text whether, said by itself, it is how some people say a phrase."""
+        return [self.is_near(normalise(ipa)) for ipa in self._phonemize(texts, HEARD_ACCENTS[0])]
 
     def _isolated(self, texts: Sequence[str], accent: str) -> list[str]:
         vocabulary = sorted({word for text in texts for word in text.split()})

@@ -8,7 +8,7 @@ from wakeword_core.config import SynthesisConfig
 from wakeword_core.errors import DataError
 from wakeword_core.speech.plan import PIECES, WORDS, Around, Said
 from wakeword_core.speech.pronunciation import Pronunciations, spelt_out
-from wakeword_core.speech.pronunciation.phonetics import PhraseGuard, unread_letters
+from wakeword_core.speech.pronunciation.phonetics import HEARD_ACCENTS, PhraseGuard, normalise, unread_letters
 from wakeword_core.speech.texts.confusables import confusable_phrases, draw
 from wakeword_core.speech.texts.sentences import around_a_phrase, sentences, single_words
 
@@ -42,16 +42,17 @@ def write_script(
     """
     pronunciations = pronunciations or Pronunciations()
     wake_words = (phrase, *config.phrases)
-    spelt = [spelt_out(word) for word in wake_words]
+    spelt = [spelt_out(word, config.phrase_language) for word in wake_words]
+    confusables = [spelt_out(text, config.phrase_language) for text in config.confusables]
     ways = [way for word in spelt for way in pronunciations.all_ways(word)]
     guard = PhraseGuard(spelt, pronunciations.phonemizer, ways)
-    _require_different(spelt, guard)
-    _require_no_wake_word(config.confusables, guard)
+    _require_different(spelt, pronunciations)
+    _require_no_wake_word(config.confusables, confusables, guard)
     around = Around(*around_a_phrase(_AROUND, seed, guard), guard) if config.carrier_share else None
     said: list[Said] = []
     for number, (word, text) in enumerate(zip(wake_words, spelt, strict=True), 1):
         ending = "" if number == 1 else f"_{number}"
-        alike = _alike(text, config, seed, guard, config.confusables if number == 1 else (), pronunciations)
+        alike = _alike(text, config, seed, guard, confusables if number == 1 else (), pronunciations)
         said += [
             Said(f"positive{ending}", "positive", (text,), config.positives, label=word, around=around),
             Said(f"hard_negative{ending}", "hard_negative", alike, config.hard_negatives, around=around),
@@ -98,13 +99,17 @@ def _alike(
     return texts
 
 
-def _require_different(wake_words: Sequence[str], guard: PhraseGuard) -> None:
-    for place, word in enumerate(wake_words):
-        for other in wake_words[:place]:
-            if guard.sound_alike(other, word):
+def _require_different(wake_words: Sequence[str], pronunciations: Pronunciations) -> None:
+    ways = [set(map(normalise, pronunciations.all_ways(word))) for word in wake_words]
+    for accent in HEARD_ACCENTS:
+        said = map(normalise, pronunciations.phonemize(wake_words, accent))
+        sounds = [{one, *more} for one, more in zip(said, ways, strict=True)]
+        for place, word in enumerate(wake_words):
+            alike = [other for other, others in zip(wake_words, sounds[:place], strict=False) if others & sounds[place]]
+            if alike:
                 raise DataError(
-                    f"synthesis.phrases names {word!r}, which sounds as {other!r} does: no model can tell them apart; "
-                    "leave it out"
+                    f"synthesis.phrases names {word!r}, which sounds as {alike[0]!r} does: no model can tell them "
+                    "apart; leave it out"
                 )
 
 
@@ -118,8 +123,8 @@ def _pieces(word: str, wake_words: Sequence[str], config: SynthesisConfig, pronu
     return config.pieces
 
 
-def _require_no_wake_word(confusables: Sequence[str], guard: PhraseGuard) -> None:
-    for text, contained in zip(confusables, guard.contains(confusables), strict=True):
+def _require_no_wake_word(confusables: Sequence[str], spelt: Sequence[str], guard: PhraseGuard) -> None:
+    for text, contained in zip(confusables, guard.contains(spelt), strict=True):
         if contained:
             raise DataError(
                 f"synthesis.confusables names {text!r}, in which a wake word is heard: a model cannot be taught to "

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 
 import numpy as np
@@ -46,23 +46,29 @@ def vocabulary() -> list[str]:
 
 
 def single_words(count: int, seed: int, guard: PhraseGuard) -> list[str]:
-    """Return `count` texts of one word or name, every fourth of two, none of which the guard finds the phrase in.
+    """Return `count` texts of one word or name, every fourth of two, none of which may be taken for the phrase.
 
+    That is: the guard finds the phrase in none of them, and none is how some people say it.
     The same for the same seed; a longer list begins with the shorter one. DataError when the guard refuses them all.
     """
     if count == 0:
         return []
     words = vocabulary()
-    kept = [word for word, refused in zip(words, guard.contains(words), strict=True) if not refused]
+    kept = _unlike(words, guard)
     if not kept:
         raise DataError("every common word sounds like the phrase; set synthesis.words to 0")
     turns = np.random.default_rng([seed, len(kept)]).integers(len(kept), size=(count, 2)).tolist()
     pairs = [f"{kept[first]} {kept[second]}" for first, second in turns]
-    refused = guard.contains(pairs)
+    fit = set(_unlike(pairs, guard))
     return [
-        pairs[index] if index % _WORDS_A_PAIR == 0 and not refused[index] else kept[first]
-        for index, (first, _) in enumerate(turns)
+        pair if index % _WORDS_A_PAIR == 0 and pair in fit else kept[first]
+        for index, (pair, (first, _)) in enumerate(zip(pairs, turns, strict=True))
     ]
+
+
+def _unlike(texts: Sequence[str], guard: PhraseGuard) -> list[str]:
+    contained, near = guard.contains(texts), guard.near(texts)
+    return [text for text, *refused in zip(texts, contained, near, strict=True) if not any(refused)]
 
 
 def around_a_phrase(count: int, seed: int, guard: PhraseGuard) -> tuple[list[str], list[str]]:

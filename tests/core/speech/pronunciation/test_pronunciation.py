@@ -47,6 +47,12 @@ def test_a_word_for_itself_comes_before_the_same_word_of_a_phrase():
     assert given_as({"tv two": "tiː viː tuː"}).of("two") is None
 
 
+@pytest.mark.parametrize("text", ["24/7", "24 7", "open 24/7"])
+def test_what_is_given_for_an_abbreviation_is_said_however_it_is_written(text):
+    assert "bənana" in given_as({"24/7": "bənana"}).of(text)
+    assert given_as({"Dr. Who": ["dɒktəhuː", "hu"]}).all_ways("doctor who") == ["dɒktəhuː", "hu"]
+
+
 def test_a_phonemizer_that_knows_them():
     ways = given_as({"小智": "ʃaʊdʒɨ"})
     assert ways.phonemize(["hey", "hey 小智", "小智"]) == ["h_e_y", "hey ʃaʊdʒɨ", "ʃaʊdʒɨ"]
@@ -134,6 +140,16 @@ class TestEngine:
     def test_what_a_language_does_not_read_is_named(self, text, language, reason):
         with pytest.raises(DataError, match=reason):
             pronounce(text, language)
+
+    def test_words_of_a_phrase_are_of_its_language_by_themselves_too(self):
+        ways = Pronunciations({}, ("Zimmer 24",), "de")
+        assert ways.of("24 Zimmer") == f"{pronounce('24', 'de')} {pronounce('Zimmer', 'de')}"
+        assert ways.of("Zimmer 24") == pronounce("Zimmer 24", "de")
+
+    @pytest.mark.parametrize(("text", "language"), [("St. Pauli", "de"), ("No. 5", "fr"), ("Dr. ハル", "ja")])
+    def test_abbreviations_of_a_phrase_are_those_of_its_language(self, text, language):
+        ways = Pronunciations({}, (text,), language)
+        assert ways.of(text) == ways.of(spelt_out(text, language)) == pronounce(text, language)
 
     def test_a_phrase_read_in_its_language(self):
         ways = Pronunciations({"Tor": "toːɐ"}, ("guten Tag",), "de")
