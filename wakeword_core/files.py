@@ -112,15 +112,25 @@ def _part_beside(path: Path) -> Path:
 
 def remove_abandoned_parts(folder: Path) -> None:
     """Remove temporary files right in `folder` that a kill left, unless somebody writes there now."""
-    with suppress(OSError), _locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with suppress(OSError), locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
         pattern = f".*.{'[0-9a-f]' * 2 * _TOKEN_BYTES}{_PART_SUFFIX}*"  # SQLite has files of its own beside one
         for path in folder.glob(pattern):
             if path.is_file():
                 path.unlink(missing_ok=True)
 
 
+def is_abandoned(folder: Path) -> bool:
+    """Tell whether nobody who writes into a folder holds it `locked`."""
+    try:
+        with locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return True
+    except OSError:
+        return False
+
+
 @contextmanager
-def _locked(folder: Path, kind: int) -> Iterator[None]:
+def locked(folder: Path, kind: int = fcntl.LOCK_SH) -> Iterator[None]:
+    """Hold a lock on a folder, shared unless another `kind` is named; OSError where that cannot be had."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, kind)
@@ -139,7 +149,7 @@ def replacing(path: Path, mode: int = ORDINARY_FILE) -> Iterator[Path]:
     part = _part_beside(path)
     with ExitStack() as stack:
         with suppress(OSError):  # of a folder that may not be listed, or a file system without locks
-            stack.enter_context(_locked(path.parent, fcntl.LOCK_SH))
+            stack.enter_context(locked(path.parent, fcntl.LOCK_SH))
         part.touch(mode, exist_ok=False)
         try:
             yield part

@@ -4,19 +4,28 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 from wakeword_core.errors import ConfigError, WakewordError, reason_of
-from wakeword_core.files import as_type, hash_file, read_json, replacing, write_json, write_text
+from wakeword_core.files import (
+    as_type,
+    hash_file,
+    is_abandoned,
+    locked,
+    read_json,
+    replacing,
+    write_json,
+    write_text,
+)
 
 LIST = "exported-files.json"
 """The file in it that lists the others with their hashes."""
 _TOKEN_BYTES = 6
-_UNFINISHED = re.compile(rf"\..*\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}\.part")
-"""The name of a folder that is being filled, or was when it was killed."""
+_UNFINISHED = re.compile(rf"\.\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}\.part")
+"""The name of a folder that is being filled for the one that it is in, or was when it was killed."""
 
 
 def deliver(
@@ -52,7 +61,7 @@ def _into(out: Path, files: Mapping[str, Path | str], facts: Mapping[str, Any], 
 
     What an export that was killed here had made, or had given its name already, is written anew as well.
     """
-    unfinished = [path for path in out.iterdir() if _UNFINISHED.fullmatch(path.name) and path.is_dir()]
+    unfinished = [] if force else [path for path in out.iterdir() if _is_unfinished(path, files)]
     lists = [] if force else [_listed(folder, facts) for folder in (out, *unfinished)]
     others = sorted(
         path.name
@@ -67,11 +76,12 @@ def _into(out: Path, files: Mapping[str, Path | str], facts: Mapping[str, Any], 
     with ExitStack() as stack:
         part = _part_in(out, "", stack)
         names = _fill(part, files, facts)
-        for name in names:
+        for name in files:
             (part / name).replace(out / name)
-    for path in out.iterdir():  # and not what a list names, which may lie elsewhere or be gone
-        if path.name not in names and any(path.name in listed for listed in lists):
-            path.unlink()
+        for path in out.iterdir():  # and not what a list names, which may lie elsewhere or be gone
+            if path.name not in names and any(path.name in listed for listed in lists):
+                path.unlink()
+        (part / LIST).replace(out / LIST)
     for path in unfinished:
         shutil.rmtree(path, ignore_errors=True)
     return names
@@ -81,7 +91,17 @@ def _part_in(folder: Path, name: str, stack: ExitStack) -> Path:
     part = folder / f".{name}.{secrets.token_hex(_TOKEN_BYTES)}.part"
     part.mkdir()
     stack.callback(shutil.rmtree, part, ignore_errors=True)
+    with suppress(OSError):  # on a file system without locks
+        stack.enter_context(locked(part))
     return part
+
+
+def _is_unfinished(path: Path, files: Collection[str]) -> bool:
+    """Tell whether a folder is what an export of these files that was killed was about to put beside it."""
+    if not _UNFINISHED.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+        return False
+    own = {*files, LIST}
+    return is_abandoned(path) and all(one.name in own or one.suffix == path.suffix for one in path.iterdir())
 
 
 def _fill(folder: Path, files: Mapping[str, Path | str], facts: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 from wakeword_core.errors import ConfigError, WakewordError
 from wakeword_core.export import delivery
 from wakeword_core.export.delivery import LIST, deliver
+from wakeword_core.files import locked
 
 FACTS = {"target": "onnx", "wake_words": ["robin"]}
 
@@ -58,7 +59,7 @@ def test_its_own_folder_is_written_anew_and_what_is_no_more_goes(source: Path, t
     assert (out / "model.onnx").read_bytes() == b"newer" and (out / "README.md").read_text() == "read this"
 
 
-@pytest.mark.parametrize("given_names", [0, 1, 2])
+@pytest.mark.parametrize("given_names", [0, 1, 2, 3])
 def test_an_export_after_one_that_was_killed_needs_no_force(source: Path, tmp_path: Path, given_names: int) -> None:
     out = tmp_path / "out"
     write(source, out, files={"old.txt": "old"})
@@ -66,7 +67,7 @@ def test_an_export_after_one_that_was_killed_needs_no_force(source: Path, tmp_pa
     killed = f"""
         import os, signal
         from pathlib import Path
-        from wakeword_core.export.delivery import deliver
+        from wakeword_core.export import delivery
         replace, left = Path.replace, [{given_names}]
         def killed(self, target):
             if self.parent.suffix == ".part" and target.parent.suffix != ".part":
@@ -74,16 +75,34 @@ def test_an_export_after_one_that_was_killed_needs_no_force(source: Path, tmp_pa
                     os.kill(os.getpid(), signal.SIGKILL)
                 left[0] -= 1
             return replace(self, target)
-        Path.replace = killed
+        def killed_after(path, ignore_errors):
+            os.kill(os.getpid(), signal.SIGKILL)
+        Path.replace, delivery.shutil.rmtree = killed, killed_after
         source, out = Path({str(source)!r}), Path({str(out)!r})
         files = {{"model.onnx": source / "model.onnx", "README.md": "read this"}}
-        deliver(files, {FACTS!r}, out, apart_from=source)
+        delivery.deliver(files, {FACTS!r}, out, apart_from=source)
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(killed)], check=False)
     assert ended.returncode == -signal.SIGKILL and any(name.endswith(".part") for name in names(out))
     write(source, out, text="and this")
     assert names(out) == {"model.onnx", "README.md", LIST}
     assert (out / "model.onnx").read_bytes() == b"newer" and (out / "README.md").read_text() == "and this"
+
+
+def test_what_another_export_is_writing_and_what_a_person_put_there_stay(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(source, out)
+    part = out / f"..{7:012x}.part"
+    part.mkdir()
+    (part / "precious.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="--force"):
+        write(source, out)
+    (part / "precious.txt").unlink()
+    with locked(part), pytest.raises(ConfigError, match="--force"):
+        write(source, out)
+    assert part.is_dir()
+    write(source, out)
+    assert not part.exists()
 
 
 def test_a_file_that_somebody_deleted_is_not_missed(source: Path, tmp_path: Path) -> None:

@@ -40,8 +40,7 @@ class Pronunciations:
     """Tells how texts are said where something is known of it: of the whole text, or of words in it.
 
     `given` has one or several pronunciations (IPA) for each word or phrase. One for as many words as it has itself is
-    also that of each word. A `language` other than None reads `phrases`, and each word of them, by the rules of that
-    language. Abbreviations are those of it, or of English, in what is given and in what is asked for alike.
+    also that of each word. A `language` other than None reads `phrases` by the rules of that language.
     """
 
     def __init__(
@@ -51,20 +50,20 @@ class Pronunciations:
         language: str | None = None,
         phonemize: Phonemizer = espeak.phonemes,
     ) -> None:
-        self._phonemize, self._language = phonemize, language
+        self._phonemize = phonemize
         self._given: dict[tuple[str, ...], tuple[str, ...]] = {}
         for text, ways in (given or {}).items():
             said = tuple(dict.fromkeys(map(canonical, [ways] if isinstance(ways, str) else ways)))
-            key = self._key(text)
+            key = _key(text)
             if not key or not said:
                 raise DataError(
                     f"the pronunciation of {text!r} needs a word with letters, and at least one way of saying it"
                 )
             self._given[key] = said
-        phrases = phrases if language is not None else ()
-        self._read(phrases)
+        for phrase in phrases if language is not None else ():
+            if _key(phrase) and _key(phrase) not in self._given:
+                self._given[_key(phrase)] = (pronounce(phrase, str(language)),)
         self._of_words()
-        self._read([word for phrase in phrases for word in spelt_out(phrase, language).split()])
         self._most_words = max(map(len, self._given), default=0)
 
     def __bool__(self) -> bool:
@@ -80,7 +79,7 @@ class Pronunciations:
     def ways(self, text: str) -> int:
         """Return in how many ways a text is said; 1 where nothing is given."""
         count = 1
-        for _, ways in self._pieces(text):
+        for _, ways in self._pieces(text.split()):
             count *= len(ways) or 1
         return count
 
@@ -102,11 +101,11 @@ class Pronunciations:
 
     def unread(self, text: str) -> str:
         """Return the words of a text for which nothing is given: what the engines have to read by themselves."""
-        return " ".join(" ".join(words) for words, ways in self._pieces(text) if not ways)
+        return " ".join(" ".join(words) for words, ways in self._pieces(text.split()) if not ways)
 
     def _of_each(self, texts: Sequence[str], accent: str, turn: int = 0) -> list[str | None]:
         """Do what `of` does for many texts, and ask espeak-ng once, which takes longer to load than to read words."""
-        pieces = [list(self._pieces(text)) for text in texts]
+        pieces = [list(self._pieces(text.split())) for text in texts]
         known = [each if any(ways for _, ways in each) else None for each in pieces]
         asked = [" ".join(words) for each in known for words, ways in each or () if not ways]
         answers = map(from_espeak, self._phonemize(asked, accent) if asked else ())
@@ -119,20 +118,14 @@ class Pronunciations:
                 for place, word in enumerate(key):
                     self._given.setdefault((word,), tuple(dict.fromkeys(way[place] for way in words)))
 
-    def _read(self, texts: Sequence[str]) -> None:
-        """Pronounce texts that nothing is given for by the rules of the language."""
-        for text in texts:
-            if (key := self._key(text)) and key not in self._given:
-                self._given[key] = (pronounce(text, str(self._language)),)
-
-    def _pieces(self, text: str) -> Iterator[tuple[list[str], tuple[str, ...]]]:
+    def _pieces(self, words: list[str]) -> Iterator[tuple[list[str], tuple[str, ...]]]:
         """Words in order, in pieces that are as long as they can be, each with the ways it is said ((): not given)."""
-        words = [word for word in spelt_out(text, self._language).split() if spelling(word)]
+        words = [word for word in words if spelling(word)]
         rest: list[str] = []
         position = 0
         while position < len(words):
             for count in range(min(self._most_words, len(words) - position), 0, -1):
-                ways = self._given.get(tuple(map(spelling, words[position : position + count])))
+                ways = self._given.get(_key(" ".join(words[position : position + count])))
                 if ways:
                     break
             else:
@@ -146,9 +139,6 @@ class Pronunciations:
             position += count
         if rest:
             yield rest, ()
-
-    def _key(self, text: str) -> tuple[str, ...]:
-        return tuple(filter(None, map(spelling, spelt_out(text, self._language).split())))
 
 
 def _joined(pieces: Sequence[tuple[list[str], tuple[str, ...]]], turn: int, answers: Iterator[str]) -> str:
@@ -180,13 +170,10 @@ def pronounce(text: str, language: str = "en-us") -> str:
     return ipa
 
 
-def spelt_out(text: str, language: str | None = None) -> str:
-    """Return a text with the abbreviations that espeak-ng would spell or misread as words of the language.
-
-    None is English, which phrases are read in unless another language is named.
-    """
+def spelt_out(text: str, language: str = "en-us") -> str:
+    """Return a text with the abbreviations that espeak-ng would spell or misread as words of the language."""
     text = _BETWEEN_NUMBERS.sub(" ", text)
-    for written, words in _ABBREVIATIONS.get((language or "en-us").partition("-")[0], {}).items():
+    for written, words in _ABBREVIATIONS.get(language.partition("-")[0], {}).items():
         text = re.sub(rf"(?<!\w)(?:{written})" if written[0] != "(" else written, words, text, flags=re.IGNORECASE)
     return text
 
@@ -207,3 +194,7 @@ def _foreign(text: str, language: str) -> list[str]:
         for letter, ipa, *others in zip(letters, named, following, after, strict=True)
         if not from_espeak(ipa) or "(en)" in ipa or (others == [ipa, ipa] and len(normalise(ipa)) > _SYLLABLE)
     ]
+
+
+def _key(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(spelling, text.split())))
