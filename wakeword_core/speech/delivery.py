@@ -39,6 +39,7 @@ class Delivery:
         self._others, self._speech = others, speech
         self._read = functools.cache(lambda text, accent: from_espeak(espeak.phonemes([text], accent)[0]))
         self._listener = functools.cache(self._listener_for)
+        self._ways = functools.cache(self._ways_of)
 
     def can_say(self, engine: Engine, text: str) -> bool:
         """Tell whether an engine can say a text, and say it as it has to be."""
@@ -83,9 +84,17 @@ class Delivery:
         """Who tells some of the wake words from everything else, the other wake words too."""
         own = [way for phrase in phrases for way in self._ways(phrase)]
         rivals = [way for word in self._wake_words if word not in phrases for way in self._ways(word)]
-        return Listener(own, [*rivals, *self._sounds(self._others)], self._sounds(self._speech))
+        return Listener(own, [*rivals, *self._sounds_of_others], self._sounds_of_speech)
 
-    def _ways(self, word: str) -> list[str]:
+    @functools.cached_property
+    def _sounds_of_others(self) -> list[str]:
+        return self._sounds(self._others)
+
+    @functools.cached_property
+    def _sounds_of_speech(self) -> list[str]:
+        return self._sounds(self._speech)
+
+    def _ways_of(self, word: str) -> list[str]:
         return self._pronunciations.all_ways(word) or [self._read(word, accent) for accent in espeak.ACCENTS]
 
     def _sounds(self, texts: Sequence[str]) -> list[str]:

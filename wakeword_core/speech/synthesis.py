@@ -135,8 +135,12 @@ def require_readable(phrase: str, config: SynthesisConfig) -> None:
 def pronunciations_of(phrase: str, config: SynthesisConfig) -> Pronunciations:
     """Return how words are said by the settings; DataError names a symbol of theirs that no voice could say."""
     said = bool(config.positives or config.hard_negatives or config.pieces)
-    phrases = (phrase, *config.phrases, *config.confusables)
-    return Pronunciations(config.pronunciations, phrases, config.phrase_language if said else None)
+    language = config.phrase_language
+    wake_words, confusables = (
+        [spelt_out(text, language) for text in texts if said]
+        for texts in ((phrase, *config.phrases), config.confusables)
+    )
+    return Pronunciations(config.pronunciations, wake_words, language, others=confusables)
 
 
 def _require_readable(text: str, pronunciations: Pronunciations, otherwise: str) -> None:

@@ -40,7 +40,8 @@ class Pronunciations:
     """Tells how texts are said where something is known of it: of the whole text, or of words in it.
 
     `given` has one or several pronunciations (IPA) for each word or phrase. One for as many words as it has itself is
-    also that of each word. A `language` other than None reads `phrases` by the rules of that language.
+    also that of each word. A `language` other than None reads `phrases` by the rules of that language, and as wholes
+    the `others` that it can read. What is given for an abbreviation is also said where it is spelt out.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Pronunciations:
         phrases: Sequence[str] = (),
         language: str | None = None,
         phonemize: Phonemizer = espeak.phonemes,
+        others: Sequence[str] = (),
     ) -> None:
         self._phonemize = phonemize
         self._given: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -64,6 +66,11 @@ class Pronunciations:
             if _key(phrase) and _key(phrase) not in self._given:
                 self._given[_key(phrase)] = (pronounce(phrase, str(language)),)
         self._of_words()
+        for text in given or {}:
+            self._given.setdefault(_key(spelt_out(f"{text} ", language)), self._given[_key(text)])
+        for text in others if language is not None else ():
+            if _key(text) and _key(text) not in self._given and not _foreign(text, str(language)):
+                self._given[_key(text)] = (pronounce(text, str(language)),)
         self._most_words = max(map(len, self._given), default=0)
 
     def __bool__(self) -> bool:
@@ -170,10 +177,13 @@ def pronounce(text: str, language: str = "en-us") -> str:
     return ipa
 
 
-def spelt_out(text: str, language: str = "en-us") -> str:
-    """Return a text with the abbreviations that espeak-ng would spell or misread as words of the language."""
+def spelt_out(text: str, language: str | None = None) -> str:
+    """Return a text with the abbreviations that espeak-ng would spell or misread as words of the language.
+
+    None is English, which phrases are read in unless another language is named.
+    """
     text = _BETWEEN_NUMBERS.sub(" ", text)
-    for written, words in _ABBREVIATIONS.get(language.partition("-")[0], {}).items():
+    for written, words in _ABBREVIATIONS.get((language or "en-us").partition("-")[0], {}).items():
         text = re.sub(rf"(?<!\w)(?:{written})" if written[0] != "(" else written, words, text, flags=re.IGNORECASE)
     return text
 

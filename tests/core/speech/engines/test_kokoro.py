@@ -74,7 +74,7 @@ def test_languages_bound_mixtures_too_and_are_in_the_version(tmp_path):
 def test_voices_of_one_split_are_mixed_only_beside_those_of_other_engines(tmp_path, languages):
     alone, beside = (
         make_engine("kokoro", EngineSettings(SynthesisConfig(engines=engines, languages=languages), tmp_path))
-        for engines in ({"kokoro": 1}, {"kokoro": 1, "espeak": 1})
+        for engines in ({"kokoro": 1}, {"kokoro": 1, "piper": 1})
     )
     assert {voice.split for voice in alone.voices()} == {"train"} and alone.version != beside.version
     for voice in alone.voices():

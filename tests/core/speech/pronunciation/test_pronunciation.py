@@ -1,7 +1,9 @@
 import pytest
 
+from wakeword_core.config import SynthesisConfig
 from wakeword_core.errors import DataError
 from wakeword_core.speech.pronunciation import Pronunciations, pronounce, spelt_out
+from wakeword_core.speech.synthesis import pronunciations_of
 
 
 def spell(texts, accent="en-us"):
@@ -51,6 +53,8 @@ def test_a_word_for_itself_comes_before_the_same_word_of_a_phrase():
 def test_what_is_given_for_an_abbreviation_is_said_however_it_is_written(text):
     assert "bənana" in given_as({"24/7": "bənana"}).of(text)
     assert given_as({"Dr. Who": ["dɒktəhuː", "hu"]}).all_ways("doctor who") == ["dɒktəhuː", "hu"]
+    assert given_as({"Dr.": "dɒk"}).of("Dr. Who") == given_as({"Dr.": "dɒk"}).of("doctor Who") == "dɒk who"
+    assert given_as({"Dr. Who": "a", "doctor who": "e"}).of("doctor who") == "e"
 
 
 def test_a_phonemizer_that_knows_them():
@@ -141,15 +145,22 @@ class TestEngine:
         with pytest.raises(DataError, match=reason):
             pronounce(text, language)
 
-    def test_words_of_a_phrase_are_of_its_language_by_themselves_too(self):
-        ways = Pronunciations({}, ("Zimmer 24",), "de")
-        assert ways.of("24 Zimmer") == f"{pronounce('24', 'de')} {pronounce('Zimmer', 'de')}"
-        assert ways.of("Zimmer 24") == pronounce("Zimmer 24", "de")
+    def test_other_texts_are_read_in_the_language_as_wholes_where_it_can_read_them(self):
+        ways = Pronunciations({}, ("Hallo",), "de", others=("Was hat er", "Hallo 小智", "Rot | Gold", "!"))
+        assert ways.of("was hat er") == pronounce("Was hat er", "de") and ways.of("she hat me") is None
+        assert ways.of("Rot | Gold") == pronounce("Rot Gold", "de") and ways.unread("Hallo 小智") == "小智"
+
+    def test_what_is_given_is_enough_for_what_the_language_cannot_read(self):
+        ways = Pronunciations({"hey 小智": "heɪʃaʊdʒɨ", "KI": "kaː iː"}, ("hey 小智",), "de")
+        assert ways.of("hey 小智") == "heɪʃaʊdʒɨ"
+        assert ways.of("KI") == ways.of("Ka I") == "kaː iː" and ways.of("I think") is None
 
     @pytest.mark.parametrize(("text", "language"), [("St. Pauli", "de"), ("No. 5", "fr"), ("Dr. ハル", "ja")])
     def test_abbreviations_of_a_phrase_are_those_of_its_language(self, text, language):
-        ways = Pronunciations({}, (text,), language)
-        assert ways.of(text) == ways.of(spelt_out(text, language)) == pronounce(text, language)
+        config = SynthesisConfig(phrase_language=language, confusables=[f"Oh {text}"])
+        ways = pronunciations_of(text, config)
+        assert ways.of(spelt_out(text, language)) == pronounce(text, language)
+        assert ways.of(spelt_out(f"Oh {text}", language)) == pronounce(f"Oh {text}", language)
 
     def test_a_phrase_read_in_its_language(self):
         ways = Pronunciations({"Tor": "toːɐ"}, ("guten Tag",), "de")
