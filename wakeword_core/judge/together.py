@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ from wakeword_core.runtime.judge import JudgedModel
 from wakeword_core.runtime.judge_file import AnyJudge, open_judge
 from wakeword_core.runtime.onnx_file import read_onnx
 
+_LEAST = 0.2
+"""No threshold without people is below it. What a model and its judge say together, the mean of their log-odds, is no
+chance: people are often below a half, and background far below."""
 _KEPT = (
     "threshold", "words", "misses", "frr", "frr_interval", "false_alarm_count", "fah", "fah_interval",
     "background_hours", "confusables", "confusables_accepted", "latency_p50", "latency_p95",
@@ -98,7 +101,7 @@ def choose_together(
     scores = score_streams(
         together.score_audio, shards, config, progress, targets, short_phrases=False, synthetic=synthetic
     )
-    chosen, _ = choose_operating_points(scores, config.evaluation, progress)
+    chosen, _ = choose_operating_points(replace(scores, least=_LEAST), config.evaluation, progress)
     set_card(graph, {**card, **chosen.card(), "judge": asked})
     write_model(graph, path)
     return JudgedModel(model, open_judge(path)), chosen

@@ -66,18 +66,23 @@ class SessionScores:
         return seconds_of(self.sources)
 
 
+EVEN = 0.5
+"""Below it a model itself holds a score for no wake word."""
+
+
 @dataclass(frozen=True)
 class StreamScores:
     """The scores of every session of a split, enough to try any threshold; `labels` in order of class index.
 
     Confusables are phrases that sound alike: no part of the background's hours. `synthetic` are the sources that no
-    person was recorded for.
+    person was recorded for. No threshold that is chosen without people is below `least`.
     """
 
     sessions: tuple[SessionScores, ...]
     labels: tuple[str, ...]
     confusables: tuple[SessionScores, ...] = ()
     synthetic: frozenset[str] = frozenset()
+    least: float = EVEN
 
     @property
     def background_hours(self) -> float:

@@ -23,6 +23,7 @@ from wakeword_core.evaluation.measure.intervals import wilson_interval
 from wakeword_core.evaluation.measure.wording import percent, rate
 from wakeword_core.evaluation.streams.origins import Origins, with_real_background
 from wakeword_core.evaluation.streams.scores import (
+    EVEN,
     PreparedSession,
     StreamScores,
     loudest_of_each,
@@ -38,8 +39,6 @@ _RARE = 10
 """One moment in so many, at most, is among the loudest."""
 _REACH = 4
 """So many times the hours that were heard, a line is followed: what is rarer, nobody can tell."""
-EVEN = 0.5
-"""Below it a model itself holds a score for no wake word."""
 
 
 def validation_tradeoff(scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig) -> Tradeoff:
@@ -58,14 +57,9 @@ class TailTradeoff(Tradeoff):
     accepted of them. Few confusables cost little by that: a share of the words as small as the former may be missed.
     """
 
-    def __init__(
-        self, scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig, even: float = EVEN
-    ) -> None:
-        """Prepare the streams; DataError when there is no word in a target condition or no background.
-
-        No threshold is below `even`, where the model itself holds the word and anything else for equally likely.
-        """
-        self._even = even
+    def __init__(self, scores: StreamScores, evaluation: EvaluationConfig, detector: DetectorConfig) -> None:
+        """Prepare the streams; DataError when there is no word in a target condition or no background."""
+        self._least = scores.least
         real = with_real_background(scores)
         self.real = real.background_hours > 0
         super().__init__(real if self.real else scores, evaluation, detector)
@@ -92,9 +86,9 @@ class TailTradeoff(Tradeoff):
         return self._by_confusables(threshold) if self._too_short(target_fah) else threshold
 
     def _by_background(self, target_fah: float) -> float:
-        threshold = tail_threshold(_moments(self._background), self.scores.background_hours, target_fah, self._even)
+        threshold = tail_threshold(_moments(self._background), self.scores.background_hours, target_fah, self._least)
         if self._every and self._too_short(target_fah):
-            every = tail_threshold(_moments(self._every), self._every_hours, target_fah, self._even)
+            every = tail_threshold(_moments(self._every), self._every_hours, target_fah, self._least)
             threshold = max(threshold, every)
         return threshold
 
@@ -124,8 +118,9 @@ class TailTradeoff(Tradeoff):
         if threshold < self._without_people(target_fah):
             return f"no word is found at a threshold that words have no part in, {nobody}, so they were looked at"
         basis = f"by the loudest moments of {background} alone, {nobody}"
-        if by_background == self._even:
-            basis = f"at an even chance, {nobody} and the loudest moments of {background} ask for no more"
+        if by_background == self._least:
+            chance = "an even chance" if self._least == EVEN else f"{self._least:g}, the least that is taken"
+            basis = f"at {chance}, {nobody} and the loudest moments of {background} ask for no more"
         if target_fah * hours * _REACH < 1:
             basis += f", for one alarm in {rate(_REACH * hours)} h, as far as they tell"
         if not self._too_short(target_fah):
@@ -156,11 +151,11 @@ def background_threshold(
     heard = real if real.background_hours else scores
     sessions = prepare_sessions(heard, evaluation.streams, detector)
     moments = _moments([session for session in sessions if session.scores.background])
-    return tail_threshold(moments, heard.background_hours, target_fah)
+    return tail_threshold(moments, heard.background_hours, target_fah, scores.least)
 
 
-def tail_threshold(moments: NDArray[np.float64], hours: float, target: float, even: float = EVEN) -> float:
-    """Return the score that moments [n], of so many hours, reach `target` times an hour: from `even` to 1.
+def tail_threshold(moments: NDArray[np.float64], hours: float, target: float, least: float = EVEN) -> float:
+    """Return the score that moments [n], of so many hours, reach `target` times an hour: from `least` to 1.
 
     Moments are loudest first. Where they are too few for a line, or all alike, it is just above the loudest.
     """
@@ -172,9 +167,9 @@ def tail_threshold(moments: NDArray[np.float64], hours: float, target: float, ev
     spread = float(np.mean(logits[:-1] - logits[-1])) if count > 1 else 0.0
     if spread == 0:
         loudest = float(moments[0]) if len(moments) else 0.0
-        return min(max(float(np.nextafter(loudest, 2.0)), even), 1.0)
+        return min(max(float(np.nextafter(loudest, 2.0)), least), 1.0)
     score = 1 / (1 + math.exp(-(logits[-1] + spread * math.log(count / allowed))))
-    return max(score, even)
+    return max(score, least)
 
 
 def _moments(sessions: Sequence[PreparedSession]) -> NDArray[np.float64]:

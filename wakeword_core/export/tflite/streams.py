@@ -17,6 +17,7 @@ from wakeword_core.evaluation.measure.intervals import Interval, poisson_interva
 from wakeword_core.evaluation.streams.operating_points import level_with
 from wakeword_core.evaluation.streams.origins import Origins
 from wakeword_core.evaluation.streams.scores import (
+    EVEN,
     FalseAlarm,
     Miss,
     PreparedSession,
@@ -25,7 +26,7 @@ from wakeword_core.evaluation.streams.scores import (
     StreamScores,
     prepare_sessions,
 )
-from wakeword_core.evaluation.streams.tail import EVEN, TailTradeoff
+from wakeword_core.evaluation.streams.tail import TailTradeoff
 from wakeword_core.evaluation.streams.thresholds import headline, logit, recordings
 from wakeword_core.export.tflite.manifest import LONGEST_WINDOW, STEP_MS
 from wakeword_core.export.tflite.runtimes import hear
@@ -200,9 +201,12 @@ class DeviceStreams:
             return tuple(replace(session, scores=mean) for session, mean in zip(sessions, means, strict=True))
 
         scores = replace(
-            self._scores, sessions=averaged(self._scores.sessions), confusables=averaged(self._scores.confusables)
+            self._scores,
+            sessions=averaged(self._scores.sessions),
+            confusables=averaged(self._scores.confusables),
+            least=even,
         )
-        threshold = TailTradeoff(scores, self._evaluation, _PLAIN, even).choose(target_fah).point.threshold
+        threshold = TailTradeoff(scores, self._evaluation, _PLAIN).choose(target_fah).point.threshold
         return max(math.ceil(np.nextafter(threshold, 0.0) * LEVELS), _LOWEST)
 
 

@@ -51,7 +51,7 @@ def judge_hears_little(model: Artifact, run: CheckRun) -> Verdict:
 
 STAGE = Stage(
     name="judged_model",
-    version="6",
+    version="7",
     make=make,
     inputs=(
         Input("onnx_model"),

@@ -220,6 +220,15 @@ def test_confusables_have_no_say_beside_background_for_one_alarm_or_beside_peopl
         ).point(0.5)
 
 
+def test_scores_that_are_no_chances_have_a_least_threshold_of_their_own(made):
+    heard = streams(made, quiet(made), spoken(made, *WELL_HEARD, 0.3))
+    at_half, lower = (TailTradeoff(replace(heard, least=least), PLAIN, DETECTOR).point(6.0) for least in (0.5, 0.2))
+    assert (at_half.threshold, lower.threshold) == (0.5, 0.2) and at_half.frr > lower.frr == 0
+    assert lower.note.startswith("at 0.2, the least that is taken, since nobody says the wake word in validation")
+    loud = replace(streams(made, noise(made, 1), spoken(made, *WELL_HEARD)), least=0.2)  # as its moments ask for
+    assert TailTradeoff(loud, PLAIN, DETECTOR).point(6.0).threshold > 0.6
+
+
 def test_a_recording_is_as_loud_as_its_loudest_score_wherever_it_lies(made):
     sessions = alike(made, 0.7, 0.2, 0.9), alike(made, 0.4, session="b"), alike(made, 0.8, session="a")
     labels = ("_negative", "hey robin")
