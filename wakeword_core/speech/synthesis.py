@@ -134,12 +134,11 @@ def require_readable(phrase: str, config: SynthesisConfig) -> None:
 
 def pronunciations_of(phrase: str, config: SynthesisConfig) -> Pronunciations:
     """Return how words are said by the settings; DataError names a symbol of theirs that no voice could say."""
-    said = bool(config.positives or config.hard_negatives or config.pieces)
     language = config.phrase_language
-    wake_words, confusables = (
-        [spelt_out(text, language) for text in texts if said]
-        for texts in ((phrase, *config.phrases), config.confusables)
-    )
+    if not (config.positives or config.hard_negatives or config.pieces):
+        return Pronunciations(config.pronunciations, language=language)
+    wake_words = [spelt_out(text, language) for text in (phrase, *config.phrases)]
+    confusables = [spelt_out(text, language) for text in config.confusables]
     return Pronunciations(config.pronunciations, wake_words, language, others=confusables)
 
 

@@ -96,6 +96,7 @@ def test_the_preset_auto_is_for_text_where_nobody_recorded_the_phrase(write, cap
     path = write(f"preset: auto\n{text}\n")
     assert load_config(path) == load_config(path, preset=expected)
     assert ("text_only" in caplog.text) == (expected == "text_only")
+    assert ("The preset balanced is taken, since a may list recordings" in caplog.text) == ("x.csv" in text)
 
 
 @pytest.mark.parametrize(("given", "path"), [("champion", ""), ("./champion", "champion"), ("3f2a9c04d1", "")])
